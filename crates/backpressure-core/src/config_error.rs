@@ -1,0 +1,77 @@
+//! What a configuration can get wrong, and what would be right.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::Rate;
+
+/// A configuration that cannot be kept as it is written.
+///
+/// Each variant carries the value that was refused; the message says what would be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The rate admits 0 requests: it would refuse for ever.
+    ZeroCount,
+    /// The period of the rate is 0.
+    ZeroPeriod,
+    /// The period of the rate is longer than [`Rate::MAX_PERIOD`].
+    PeriodTooLong(Duration),
+    /// The text is not a rate.
+    UnreadableRate(String),
+    /// The burst is 0: it would refuse for ever.
+    ZeroBurst,
+    /// The interval between two requests, rounded up to whole nanoseconds, makes the rate more than 1 % slower than it says.
+    RateTooFast {
+        /// The rate that was asked for.
+        rate: Rate,
+        /// The interval in nanoseconds to which it would be rounded.
+        rounded_to: u64,
+    },
+    /// Refilling the capacity from empty takes longer than [`Rate::MAX_PERIOD`].
+    CapacityTooLarge {
+        /// The capacity that was asked for.
+        capacity: u64,
+        /// The largest capacity for this rate.
+        at_most: u64,
+    },
+    /// A sliding log remembers every request of its window, and this limit is more than it may.
+    LogTooLong {
+        /// The limit that was asked for.
+        limit: u32,
+        /// The largest limit.
+        at_most: u32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroCount => f.write_str("a rate of 0 requests would refuse for ever: the count must be at least 1"),
+            Self::ZeroPeriod => f.write_str("a rate needs a period of at least 1 ns"),
+            Self::PeriodTooLong(period) => {
+                write!(f, "a period of {period:?} is too long: at most {:?}", Rate::MAX_PERIOD)
+            }
+            Self::UnreadableRate(text) => write!(
+                f,
+                "{text:?} is not a rate: write a count, a slash and a period, as in \"100/s\", \"1000/min\" or \"5/250ms\" \
+                 (units: ns, us, ms, s, min, h, d)"
+            ),
+            Self::ZeroBurst => f.write_str("a burst of 0 would refuse for ever: it must be at least 1"),
+            Self::RateTooFast { rate, rounded_to } => write!(
+                f,
+                "{rate} is too fast to be kept to within 1 %: the interval between two requests would be rounded to {rounded_to} ns; \
+                 use a rate that divides its period or at most 10000000/s, or let one request stand for several through its cost"
+            ),
+            Self::CapacityTooLarge { capacity, at_most } => {
+                write!(f, "a capacity of {capacity} takes over 146 years to refill at this rate: at most {at_most}")
+            }
+            Self::LogTooLong { limit, at_most } => write!(
+                f,
+                "a sliding log of {limit} requests a key needs too much memory: at most {at_most}; a sliding window needs 16 bytes"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

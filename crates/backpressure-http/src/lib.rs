@@ -1,0 +1,1 @@
+//! Answers: refusals as HTTP responses, rate-limit header fields and client keys

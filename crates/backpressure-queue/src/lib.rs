@@ -1,0 +1,1 @@
+//! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound

@@ -1,0 +1,1 @@
+//! Back-pressure and flow control for axum, tonic, hyper and any tower stack
