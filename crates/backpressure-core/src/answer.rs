@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Quota, Rejection};
+use crate::{Rejection, Standing};
 
 /// Turns what a layer decided into what its caller gets.
 ///
@@ -32,14 +32,14 @@ pub trait Answer<Req, Res, Err> {
     /// Where a refusal is an error to this caller.
     fn refuse(&self, context: Self::Context, rejection: Rejection) -> Result<Self::Response, Self::Error>;
 
-    /// Passes on the response to an admitted request. `quota` is there if [`wants_quota`](Self::wants_quota) says so and the limit counts.
-    fn admit(&self, context: Self::Context, quota: Option<Quota>, response: Res) -> Self::Response;
+    /// Passes on the response to an admitted request. `standing` is there if [`wants_standing`](Self::wants_standing) says so and the limit counts.
+    fn admit(&self, context: Self::Context, standing: Option<Standing>, response: Res) -> Self::Response;
 
     /// Passes on an error of the service.
     fn fail(&self, error: Err) -> Self::Error;
 
-    /// Returns whether [`admit`](Self::admit) looks at the quota; otherwise it is not computed.
-    fn wants_quota(&self) -> bool {
+    /// Returns whether [`admit`](Self::admit) looks at the standing; otherwise it is not computed.
+    fn wants_standing(&self) -> bool {
         false
     }
 }
@@ -60,7 +60,7 @@ impl<Req, Res, Err: From<Rejection>> Answer<Req, Res, Err> for Fail {
         Err(rejection.into())
     }
 
-    fn admit(&self, (): (), _quota: Option<Quota>, response: Res) -> Res {
+    fn admit(&self, (): (), _standing: Option<Standing>, response: Res) -> Res {
         response
     }
 
@@ -95,7 +95,7 @@ impl<Req, Res, Err> Answer<Req, Res, Err> for Wrap {
         Err(Refused::Rejected(rejection))
     }
 
-    fn admit(&self, (): (), _quota: Option<Quota>, response: Res) -> Res {
+    fn admit(&self, (): (), _standing: Option<Standing>, response: Res) -> Res {
         response
     }
 
@@ -158,7 +158,7 @@ impl<F: Fn(Rejection) -> Res, Req, Res, Err> Answer<Req, Res, Err> for AnswerWit
         Ok((self.respond)(rejection))
     }
 
-    fn admit(&self, (): (), _quota: Option<Quota>, response: Res) -> Res {
+    fn admit(&self, (): (), _standing: Option<Standing>, response: Res) -> Res {
         response
     }
 

@@ -60,7 +60,7 @@ pub use decision::{Decision, Outcome, Policy, Quota};
 pub use limit::{Admission, Limit, Permit};
 pub use name::Name;
 pub use rate::Rate;
-pub use rejection::{Reason, Rejection, whole_secs};
+pub use rejection::{Reason, Rejection, Standing, whole_secs};
 pub use timestamp::Timestamp;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::{Quota, Rejection};
+use crate::{Rejection, Standing};
 
 /// Decides whether a request may go on: now, later, or not.
 ///
@@ -47,7 +47,7 @@ pub enum Admission<P, W> {
 #[must_use = "a permit that is dropped unsettled gives back what it took"]
 pub trait Permit {
     /// Returns what is left after this request, computed on demand. `None` where nothing is counted.
-    fn quota(&self) -> Option<Quota>;
+    fn standing(&self) -> Option<Standing>;
 
     /// Makes the taking final: the request is about to be called.
     fn settle(self);
@@ -55,8 +55,8 @@ pub trait Permit {
 
 /// A request that a limit does not concern holds nothing.
 impl<P: Permit> Permit for Option<P> {
-    fn quota(&self) -> Option<Quota> {
-        self.as_ref()?.quota()
+    fn standing(&self) -> Option<Standing> {
+        self.as_ref()?.standing()
     }
 
     fn settle(self) {

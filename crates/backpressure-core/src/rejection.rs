@@ -22,6 +22,16 @@ pub struct Rejection {
     pub quota: Option<Quota>,
 }
 
+/// Where an admitted client stands with a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made by whoever writes a limit")]
+pub struct Standing {
+    /// The name of the policy.
+    pub policy: Name,
+    /// What the client has left.
+    pub quota: Quota,
+}
+
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
