@@ -1,0 +1,65 @@
+//! What a layer needs of a limiter, keyed or not.
+
+use backpressure_core::{Algorithm, Decision, Name, Outcome, Reason, Rejection, Standing, Timestamp};
+
+use crate::sync::Config;
+
+/// A limiter seen from a layer: states in slots.
+///
+/// [`Limiter`](crate::Limiter) has one slot and ignores which is named; [`KeyedLimiter`](crate::KeyedLimiter) has one for each key.
+pub trait Ledger {
+    /// The algorithm that decides.
+    type Algorithm: Algorithm;
+
+    /// Returns the current time.
+    fn now(&self) -> Timestamp;
+
+    /// Decides at the time `at`, and takes the cost if the request may go on then.
+    ///
+    /// # Errors
+    ///
+    /// A refusal, also where the algorithm would delay: its `retry_after` says how long after `at`. Nothing is taken.
+    fn admit(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<Self::Algorithm>, Rejection>;
+
+    /// Gives back what an admitted request took.
+    fn give_back(&self, slot: Slot, taken: &Taken<Self::Algorithm>);
+
+    /// Tells where a client stands at this level.
+    fn standing(&self, level: <Self::Algorithm as Algorithm>::Level) -> Standing;
+
+    /// Returns how many requests of one slot may wait, as the algorithm has it.
+    fn queue(&self) -> usize;
+}
+
+/// A decision of this algorithm.
+pub type Taken<A> = Decision<<A as Algorithm>::Level>;
+
+/// Which state of a ledger: the hash of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(pub(crate) u64);
+
+impl Slot {
+    /// The slot that all requests without a key share.
+    pub const KEYLESS: Self = Self(u64::MAX);
+}
+
+/// The algorithm of a limiter and its name: what turns a decision into words.
+pub(crate) fn judge<A: Algorithm>(algorithm: &A, name: &Name, decision: Taken<A>) -> Result<Taken<A>, Rejection> {
+    if decision.is_admitted() { Ok(decision) } else { Err(refusal(algorithm, name, &decision)) }
+}
+
+/// Kept out of line: the admitted path stays small.
+#[inline(never)]
+fn refusal<A: Algorithm>(algorithm: &A, name: &Name, decision: &Taken<A>) -> Rejection {
+    let reason = match decision.outcome {
+        Outcome::Never => Reason::CostExceedsLimit,
+        _ => Reason::RateLimit,
+    };
+    let mut rejection = Rejection::new(reason, name.clone()).quota(algorithm.quota(decision.level));
+    rejection.retry_after = decision.outcome.wait().map(std::time::Duration::from_nanos);
+    rejection
+}
+
+pub(crate) fn standing<A: Algorithm>(config: &Config<A>, name: &Name, level: A::Level) -> Standing {
+    Standing { policy: name.clone(), quota: config.load().quota(level) }
+}
