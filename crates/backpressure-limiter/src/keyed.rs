@@ -234,6 +234,21 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
 
 impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
     type Algorithm = A;
+    type Key = K;
+
+    #[inline]
+    fn slot(&self, key: &K) -> Slot {
+        Slot(self.hasher.hash_one(key))
+    }
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn check(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
+        let check = |algorithm: &A, state: &mut A::State| ledger::judge(algorithm, &self.name, algorithm.check(state, at, cost));
+        self.table.read(slot.0, check).unwrap_or_else(|| check(&self.algorithm(), &mut A::State::default()))
+    }
 
     #[inline]
     fn now(&self) -> Timestamp {

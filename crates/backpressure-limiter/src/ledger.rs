@@ -11,8 +11,24 @@ pub trait Ledger {
     /// The algorithm that decides.
     type Algorithm: Algorithm;
 
+    /// What a state belongs to; `()` where there is but one.
+    type Key;
+
+    /// Returns the slot of this key.
+    fn slot(&self, key: &Self::Key) -> Slot;
+
+    /// Returns the name of the policy.
+    fn name(&self) -> &Name;
+
     /// Returns the current time.
     fn now(&self) -> Timestamp;
+
+    /// Decides at the time `at` and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`admit`](Self::admit).
+    fn check(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<Self::Algorithm>, Rejection>;
 
     /// Decides at the time `at`, and takes the cost if the request may go on then.
     ///

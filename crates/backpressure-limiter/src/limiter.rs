@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use backpressure_core::{Algorithm, Clock, Name, Quota, Rejection, Standing, Timestamp};
 
-use crate::Monotonic;
 use crate::ledger::{self, Ledger, Slot, Taken};
 use crate::sync::{AtomicU64, Config, Lock};
+use crate::{KeyedLimiter, Monotonic};
 
 /// One limit, shared by everybody who holds a clone of it.
 ///
@@ -65,6 +65,15 @@ impl<A: Algorithm, C> Limiter<A, C> {
     #[must_use]
     pub fn clock<D>(self, clock: D) -> Limiter<A, D> {
         Limiter::with_clock(self.algorithm(), clock).named(self.name)
+    }
+
+    /// Makes a limiter of the same configuration, clock and name for each key.
+    #[must_use]
+    pub fn keyed<K>(&self) -> KeyedLimiter<K, A, C>
+    where
+        C: Clone,
+    {
+        KeyedLimiter::with_clock(self.algorithm(), self.clock.clone()).named(self.name.clone())
     }
 
     /// Names the policy in the refusals of this handle and its later clones; the state stays shared.
@@ -158,6 +167,20 @@ impl<A: Algorithm, C: Clock> Limiter<A, C> {
 
 impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
     type Algorithm = A;
+    type Key = ();
+
+    #[inline]
+    fn slot(&self, (): &()) -> Slot {
+        Slot::KEYLESS
+    }
+
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn check(&self, _slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
+        self.apply(|algorithm, state| ledger::judge(algorithm, &self.name, algorithm.check(state, at, cost)))
+    }
 
     #[inline]
     fn now(&self) -> Timestamp {

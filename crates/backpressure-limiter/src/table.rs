@@ -5,6 +5,9 @@
 //! sets are allocated in segments when first touched. Nothing is ever rehashed or swept at once: there is no pause to
 //! notice and no thread to run. What has expired is replaced where a newcomer needs its place.
 
+#[cfg(test)]
+#[cfg(backpressure_loom)]
+mod loom;
 mod set;
 
 use std::sync::OnceLock;
