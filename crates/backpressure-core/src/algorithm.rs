@@ -42,6 +42,9 @@ pub trait Algorithm: Copy {
     fn take(&self, state: &mut Self::State, now: Timestamp, cost: u64);
 
     /// Undoes the part of an admitted decision that still counts at `now`; what has expired or drained since is gone.
+    ///
+    /// Each decision at most once. No interval then admits more than its bound, counting what was not given back: windows and logs exactly;
+    /// buckets by no more than what was given back, since those who come later move up into the gap.
     fn give_back(&self, state: &mut Self::State, taken: &Decision<Self::Level>, now: Timestamp);
 
     /// Returns the time from which the state is as good as new: from then on, and not before, every decision equals that on
@@ -52,7 +55,7 @@ pub trait Algorithm: Copy {
     fn quota(&self, level: Self::Level) -> Quota;
 
     /// Returns how many requests of one key may wait for their turn where waiting is possible.
-    fn queue(&self) -> usize {
+    fn queue_capacity(&self) -> usize {
         0
     }
 

@@ -33,7 +33,7 @@ pub enum Outcome {
     },
     /// The request is refused.
     Reject {
-        /// Nanoseconds after which the same request is admitted if no other came between, and not one earlier. At least 1.
+        /// Nanoseconds after which the same request goes on, or gets its turn, if no other came between, and not one earlier. At least 1.
         retry_after: u64,
     },
     /// The cost exceeds the capacity: the request is never admitted, however long it waits.

@@ -39,7 +39,8 @@
 //!
 //! - **Rounding.** An interval that is not a whole number of nanoseconds is rounded up: the limit is never faster than its rate,
 //!   and a rate for which that costs more than 1 % is refused at construction.
-//! - **Clocks that step back.** No limit admits more for it; its promises hold again once the clock has caught up.
+//! - **Clocks that step back.** No limit admits more for it than it would have at the latest time for which it admitted anything, receipts given
+//!   back apart; its promises hold again once the clock has caught up.
 
 mod algorithm;
 mod answer;

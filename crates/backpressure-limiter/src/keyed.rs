@@ -114,6 +114,8 @@ impl<K, A: Algorithm, C> KeyedLimiter<K, A, C> {
     }
 
     /// Replaces the configuration for every key and every holder at once; what has been taken stays taken.
+    ///
+    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty stays empty at any rate.
     pub fn reconfigure(&self, algorithm: A) {
         self.table.config().store(algorithm);
     }
@@ -279,8 +281,8 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
         ledger::standing(self.table.config(), &self.name, level)
     }
 
-    fn queue(&self) -> usize {
-        self.algorithm().queue()
+    fn queue_capacity(&self) -> usize {
+        self.algorithm().queue_capacity()
     }
 }
 

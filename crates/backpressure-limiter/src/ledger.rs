@@ -44,7 +44,7 @@ pub trait Ledger {
     fn standing(&self, level: <Self::Algorithm as Algorithm>::Level) -> Standing;
 
     /// Returns how many requests of one slot may wait, as the algorithm has it.
-    fn queue(&self) -> usize;
+    fn queue_capacity(&self) -> usize;
 }
 
 /// A decision of this algorithm.

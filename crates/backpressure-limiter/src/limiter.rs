@@ -95,6 +95,8 @@ impl<A: Algorithm, C> Limiter<A, C> {
     }
 
     /// Replaces the configuration for every holder at once; what has been taken stays taken.
+    ///
+    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty stays empty at any rate.
     pub fn reconfigure(&self, algorithm: A) {
         self.shared.config.store(algorithm);
     }
@@ -204,8 +206,8 @@ impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
         ledger::standing(&self.shared.config, &self.name, level)
     }
 
-    fn queue(&self) -> usize {
-        self.algorithm().queue()
+    fn queue_capacity(&self) -> usize {
+        self.algorithm().queue_capacity()
     }
 }
 

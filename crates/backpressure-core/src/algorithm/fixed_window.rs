@@ -66,16 +66,17 @@ impl Algorithm for FixedWindow {
     fn check(&self, state: &FixedWindowState, now: Timestamp, cost: u64) -> Decision<FixedWindowLevel> {
         let current = self.current(state, now);
         let used = u64::from(current.count);
+        let end = current.opened.saturating_add(self.window);
         let would_use = used.saturating_add(cost);
-        // A window that nobody has opened has nothing to reset.
-        let left = if would_use == 0 { 0 } else { current.opened.saturating_add(self.window).nanos_since(now) };
         let (outcome, used) = if would_use <= u64::from(self.limit) || cost == 0 {
             (Outcome::Admit, would_use)
         } else if cost > u64::from(self.limit) {
             (Outcome::Never, used)
         } else {
-            (Outcome::Reject { retry_after: left }, used)
+            (Outcome::Reject { retry_after: end.nanos_since(now) }, used)
         };
+        // A window that nobody has opened has nothing to reset.
+        let left = if used == 0 { 0 } else { end.nanos_since(now) };
         Decision { outcome, level: FixedWindowLevel { used, reset_after: left }, at: now, cost }
     }
 

@@ -103,7 +103,7 @@ impl Algorithm for LeakyBucket {
         self.bucket.quota(level)
     }
 
-    fn queue(&self) -> usize {
+    fn queue_capacity(&self) -> usize {
         // capacity ≥ 1 by construction; usize is at least as wide as u32 wherever tokio runs, and saturating is right elsewhere.
         usize::try_from(self.bucket.capacity() - 1).unwrap_or(usize::MAX)
     }
@@ -146,6 +146,6 @@ mod tests {
     fn a_queue_that_does_not_fit_is_refused() {
         assert!(LeakyBucket::try_new(Rate::per_second(10), u32::MAX).is_err());
         assert!(LeakyBucket::try_new(Rate::per_second(600_000_000), 1).is_err());
-        assert_eq!(Algorithm::queue(&LeakyBucket::new(Rate::per_second(1)).queue(0)), 0);
+        assert_eq!(LeakyBucket::new(Rate::per_second(1)).queue(0).queue_capacity(), 0);
     }
 }

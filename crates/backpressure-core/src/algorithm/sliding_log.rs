@@ -7,7 +7,7 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Rate, Time
 
 /// At most `count` in any window, exactly: every unit that was admitted is remembered until it leaves the window.
 ///
-/// The definition of a sliding window, and its price: 8 bytes a unit, so **keys × limit × 8 bytes** in all and at most
+/// The definition of a sliding window (half-open: a unit admitted exactly one window ago counts no more), and its price: 8 bytes a unit, so **keys × limit × 8 bytes** in all and at most
 /// [`SlidingLog::MAX_LIMIT`] a key. Where an estimate will do, [`SlidingWindow`](crate::SlidingWindow) needs 16 bytes a key.
 ///
 /// The log cannot be in debt: a late charge above the limit fills it.
@@ -118,6 +118,9 @@ impl Algorithm for SlidingLog {
     }
 
     fn take(&self, state: &mut SlidingLogState, now: Timestamp, cost: u64) {
+        if cost == 0 {
+            return;
+        }
         let times = &mut state.times;
         times.drain(..times.partition_point(|at| at.saturating_add(self.window) <= now));
         // The log stays sorted where the clock steps back: a unit counts from the newest one on.

@@ -125,8 +125,7 @@ impl Algorithm for SlidingWindow {
     }
 
     /// Restores what was taken in the current window or the previous one.
-    fn give_back(&self, state: &mut SlidingWindowState, taken: &Decision<SlidingWindowLevel>, now: Timestamp) {
-        *state = self.at(state, now);
+    fn give_back(&self, state: &mut SlidingWindowState, taken: &Decision<SlidingWindowLevel>, _now: Timestamp) {
         let cost = u32::try_from(taken.cost).unwrap_or(u32::MAX);
         if taken.at >= state.opened {
             state.current = state.current.saturating_sub(cost);

@@ -14,7 +14,12 @@ macro_rules! stack {
             fn check(&self, state: &Self::State, now: Timestamp, cost: u64) -> Decision<Self::Level> {
                 let each = ($(self.$index.check(&state.$index, now, cost),)+);
                 let outcome = Outcome::Admit$(.and(each.$index.outcome))+;
-                Decision { outcome, level: ($(each.$index.level,)+), at: now, cost }
+                // A member that would have admitted what the stack refuses has not counted it.
+                let level = match outcome {
+                    Outcome::Admit | Outcome::Delay { .. } => ($(each.$index.level,)+),
+                    Outcome::Reject { .. } | Outcome::Never => ($(self.$index.check(&state.$index, now, 0).level,)+),
+                };
+                Decision { outcome, level, at: now, cost }
             }
 
             #[inline]
@@ -33,13 +38,13 @@ macro_rules! stack {
                 Timestamp::ORIGIN$(.max(self.$index.fresh_at(&state.$index)))+
             }
 
-            /// The quota of the member nearest to exhaustion.
+            /// The quota of the member nearest to exhaustion. Another member may take longer to be whole again.
             fn quota(&self, level: Self::Level) -> Quota {
                 stack!(@tightest $(self.$index.quota(level.$index)),+)
             }
 
-            fn queue(&self) -> usize {
-                0$(.max(self.$index.queue()))+
+            fn queue_capacity(&self) -> usize {
+                0$(.max(self.$index.queue_capacity()))+
             }
         }
     };
