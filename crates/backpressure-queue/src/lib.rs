@@ -1,1 +1,94 @@
-//! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound
+//! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound.
+//!
+//! A [`Line`] bounds how many wait for one thing, and for how long. Only the waiter at its head, who has the [`Turn`], asks for
+//! that thing: a rate limit's next slot, a place that is given back, room in a buffer. All others just wait, so nobody is overtaken
+//! and nobody polls in vain. The line knows nothing of what is waited for.
+//!
+//! Use it to build a layer that makes requests wait. For a finished one see `backpressure-rate-limit` (pacing) and
+//! `backpressure-load-shed` (a queue before a bounded number of places). Where the number of waiters needs no bound, tokio's
+//! `Semaphore` does.
+//!
+//! ```
+//! use backpressure_queue::{Line, LineError};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let line = Line::new(2);
+//!
+//! // Nobody is in the line: the turn comes at once.
+//! let turn = line.wait().await?;
+//! assert_eq!(line.len(), 1);
+//!
+//! // The next one waits behind it.
+//! let next = tokio::spawn(line.wait());
+//! tokio::task::yield_now().await;
+//! assert_eq!(line.len(), 2);
+//!
+//! // At the limit newcomers are refused at once: they never wait.
+//! assert_eq!(line.wait().await.unwrap_err(), LineError::Full);
+//!
+//! // Whoever drops the turn leaves the line and passes it on.
+//! drop(turn);
+//! let turn = next.await??;
+//! assert_eq!(line.len(), 1);
+//!
+//! drop(turn);
+//! assert!(line.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Configured: the newest first, nobody longer than 50 ms, and an end for all.
+//!
+//! ```
+//! use backpressure_queue::{Line, LineError, Order};
+//! use std::time::Duration;
+//! use tokio::time::Instant;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let line = Line::new(1_000).order(Order::Lifo);
+//! let turn = line.wait().await?;
+//!
+//! let deadline = Instant::now() + Duration::from_millis(50);
+//! let oldest = tokio::spawn(line.wait().until(deadline));
+//! tokio::task::yield_now().await;
+//! let newest = tokio::spawn(line.wait().until(deadline));
+//! tokio::task::yield_now().await;
+//! drop(turn);
+//!
+//! let turn = newest.await??;
+//! assert_eq!(oldest.await?.unwrap_err(), LineError::Expired);
+//! assert_eq!(Instant::now(), deadline);
+//!
+//! // Whoever has the turn keeps it.
+//! line.close();
+//! assert_eq!(line.wait().await.unwrap_err(), LineError::Closed);
+//! assert_eq!(line.len(), 1);
+//! # drop(turn);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Hazards
+//!
+//! - **An abandoned head.** Whoever has the turn, or was woken for it, and is then neither polled nor dropped blocks the line: a
+//!   future kept beside a `select!` whose other branch runs on, or one that is polled once by hand and stored. A deadline does not
+//!   help, because a waiter notices it only when it is polled. A future that was never polled blocks nobody.
+//! - **Two turns.** Whoever waits for the turn of a line while holding it waits for itself; so does a cycle of lines. Give such a
+//!   wait a deadline.
+//! - **Cancellation.** Dropping a [`Wait`] gives its place back and lets those behind move up; a second try starts at the back.
+//! - **Time.** A [`Wait`] with a deadline that has to wait panics outside of a tokio runtime with time enabled. One without a
+//!   deadline needs no runtime.
+//! - **Clones share.** `clone` makes a handle of the same line. [`order`](Line::order) makes a new one.
+//! - **Memory.** 40 bytes for each waiter of the longest line there ever was, at most doubled. A [`Wait`] allocates nothing else.
+
+mod error;
+mod line;
+mod slab;
+mod sync;
+mod wait;
+
+pub use error::LineError;
+pub use line::{Line, Order};
+pub use wait::{Turn, Wait};

@@ -1,0 +1,29 @@
+//! Why a turn did not come.
+
+use std::fmt;
+
+/// Why a [`Wait`](crate::Wait) ended without a [`Turn`](crate::Turn).
+///
+/// Whoever gets one has left the line, or never was in it: there is nothing to give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LineError {
+    /// The line was as long as it may be when the waiter came.
+    Full,
+    /// The deadline passed before the turn came.
+    Expired,
+    /// The line was closed before the turn came.
+    Closed,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the line is full",
+            Self::Expired => "the deadline passed before the turn came",
+            Self::Closed => "the line is closed",
+        })
+    }
+}
+
+impl std::error::Error for LineError {}
