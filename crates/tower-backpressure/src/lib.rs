@@ -1,1 +1,138 @@
-//! Back-pressure and flow control for axum, tonic, hyper and any tower stack
+//! Back-pressure and flow control for axum, tonic, hyper and any tower stack.
+//!
+//! Every place where a producer can outrun a consumer gets a bound, a stated behaviour at the bound, and a number that shows how
+//! near the bound it is. This crate is what users add; it re-exports the crates that do the work and holds the guide.
+//!
+//! # The guide, first chapter: limits by rate
+//!
+//! ## An axum server
+//!
+//! Choose an algorithm, say whose limit it is, and put the layer round a router or a route:
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use axum::{Router, extract::ConnectInfo, routing::get};
+//! use tower_backpressure::{Rate, RateLimitLayer, TokenBucket, key};
+//! # use axum::body::Body;
+//! # use http::Request;
+//! # use tower::ServiceExt;
+//!
+//! // 100 requests a second for each client, in bursts of up to 200.
+//! let per_client = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100)).burst(200))
+//!     .keyed(key::extension(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
+//!
+//! let app: Router = Router::new().route("/", get(async || "hello")).layer(per_client);
+//!
+//! // Serve it with connect info, or requests have no peer:
+//! // axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let peer = ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 4711)));
+//! # let request = || Request::get("/").extension(peer).body(Body::empty()).unwrap();
+//! # for _ in 0..200 {
+//! #     assert_eq!(app.clone().oneshot(request()).await?.status(), 200);
+//! # }
+//! # let refused = app.oneshot(request()).await?;
+//! # assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"1".parse().unwrap()));
+//! # Ok::<(), std::convert::Infallible>(())
+//! # }).unwrap();
+//! ```
+//!
+//! The client that asks too often gets
+//!
+//! ```text
+//! HTTP/1.1 429 Too Many Requests
+//! retry-after: 1
+//! retry-after-ms: 10
+//! ratelimit-policy: "default";q=200;w=2
+//! ratelimit: "default";r=0;t=1
+//! ```
+//!
+//! and is admitted if it comes back then. Axum needs no `HandleErrorLayer`: a refusal is a response, and the error type stays that of your service. For a
+//! body that explains itself (RFC 9457 problem details) add `.answer(Respond::with_body())`.
+//!
+//! ## Which algorithm
+//!
+//! | | admits | choose it if |
+//! |---|---|---|
+//! | [`TokenBucket`] | bursts, and a rate in the long run | clients come in bursts; the usual choice |
+//! | [`SlidingWindow`] | about N in any window | the limit is written in a contract as "N per minute" |
+//! | [`SlidingLog`] | exactly N in any window | the contract is enforced to the letter, and N is small |
+//! | [`FixedWindow`] | N in each window, 2N where two meet | it must be explained in one sentence |
+//! | [`LeakyBucket`] | a constant rate; requests wait for their turn | what is behind must not see bursts |
+//!
+//! A tuple of them is one too: `(TokenBucket::new(..), FixedWindow::new(..))` admits what both admit, and takes from both or from none.
+//!
+//! ## Custom stacks
+//!
+//! A service that does not speak HTTP must say what a refusal is. Where its error can be made [`From`] a [`Rejection`], answer with
+//! [`Fail`]; where the error is somebody else's type, with [`Wrap`], and get [`Refused`]; or make a response with [`answer_with`]. Keys
+//! and costs are read from the request by closures of their own:
+//!
+//! ```
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_backpressure::{Fail, Rate, RateLimitLayer, Refused, Rejection, TokenBucket, Wrap, key};
+//!
+//! #[derive(Debug)]
+//! enum MyError {
+//!     Busy(Rejection),
+//! }
+//!
+//! impl From<Rejection> for MyError {
+//!     fn from(rejection: Rejection) -> Self {
+//!         Self::Busy(rejection)
+//!     }
+//! }
+//!
+//! let limit = RateLimitLayer::new(TokenBucket::new(Rate::per_minute(1)))
+//!     .keyed(key::from_request(|customer: &u32| Some(*customer)));
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! // My error type: it can say Busy.
+//! let doubled = service_fn(async |customer: u32| Ok::<u32, MyError>(customer * 2));
+//! let service = limit.clone().answer(Fail).layer(doubled);
+//! assert_eq!(service.clone().oneshot(21).await.unwrap(), 42);
+//! let MyError::Busy(rejection) = service.oneshot(21).await.unwrap_err();
+//! assert!(rejection.retry_after.is_some());
+//!
+//! // Somebody else's: the layer wraps it.
+//! let foreign = service_fn(async |customer: u32| Ok::<u32, std::io::Error>(customer * 2));
+//! let service = limit.answer(Wrap).layer(foreign);
+//! assert!(matches!(service.oneshot(21).await, Err(Refused::Rejected(_))));
+//! # });
+//! ```
+//!
+//! A limiter is of use without any tower: see [`Limiter`] and [`KeyedLimiter`].
+//!
+//! ## Whose limit
+//!
+//! [`key`] has what a limit can be keyed by: an [`extension`](key::extension) of the request, a [`header`](key::header), anything in its
+//! [head](key::from_head), pairs of keys, one key `.or(..)` another. At most `max_keys` keys are tracked; [`WhenFull`] says
+//! what happens beyond. A request without a key shares one limit with all others that have none, unless [`MissingKey`] says otherwise.
+//!
+//! ## Testing
+//!
+//! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive the whole stack; without a runtime,
+//! [`ManualClock`] does.
+//!
+//! # Features
+//!
+//! - `tokio`: `TokioClock`.
+//! - `tracing`: one warning for each misconfiguration that only a request can reveal.
+
+pub use backpressure_core::{
+    Admission, Algorithm, Answer, AnswerWith, Clock, ConfigError, Decision, Fail, FixedWindow, LeakyBucket, Limit, ManualClock,
+    Name, Outcome, Permit, Policy, Quota, Rate, Reason, Refused, Rejection, SlidingLog, SlidingWindow, Standing, Timestamp,
+    TokenBucket, Wrap, answer_with,
+};
+pub use backpressure_http::{
+    AnswerBody, Constant, FromHead, FromRequest, Head, MissingKey, RateLimitFields, Read, Respond, RespondWithBody, from_head,
+    from_request, key,
+};
+#[cfg(feature = "tokio")]
+pub use backpressure_limiter::TokioClock;
+pub use backpressure_limiter::{Coarse, KeyedLimiter, Limiter, Monotonic, WhenFull};
+pub use backpressure_queue::{Line, LineError, Order, Turn, Wait};
+pub use backpressure_rate_limit::{
+    FixedWindowLayer, Keyed, LeakyBucketLayer, RateLimit, RateLimitLayer, Rated, ResponseFuture, Single, Skip,
+    SlidingWindowLayer, TokenBucketLayer, Waiting,
+};
