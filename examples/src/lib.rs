@@ -1,0 +1,115 @@
+//! What the examples share: their two arguments, and a client that speaks real HTTP to them.
+
+#![expect(clippy::print_stderr, reason = "programs talk to the person who started them")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
+
+/// How an example was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Arguments {
+    /// The port to listen on; 0 for any free one.
+    pub port: u16,
+    /// Whether to end after the demonstration.
+    pub once: bool,
+}
+
+impl Arguments {
+    /// Reads `--port N` and `--once`; ends the program with a usage line on anything else.
+    #[must_use]
+    pub fn read(default_port: u16) -> Self {
+        let mut arguments = Self { port: default_port, once: false };
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            let port = |text: Option<String>| text.and_then(|text| text.parse().ok());
+            match word.as_str() {
+                "--once" => arguments.once = true,
+                "--port" => match port(words.next()) {
+                    Some(port) => arguments.port = port,
+                    None => usage("--port takes a number from 0 to 65535"),
+                },
+                _ => usage(&format!("unknown argument {word:?}")),
+            }
+        }
+        arguments
+    }
+
+    /// Listens on 127.0.0.1; ends the program with a hint where the port is taken.
+    pub async fn listen(self) -> (TcpListener, SocketAddr) {
+        let listener = match TcpListener::bind(("127.0.0.1", self.port)).await {
+            Ok(listener) => listener,
+            Err(error) => usage(&format!("cannot listen on 127.0.0.1:{}: {error}; try --port 0", self.port)),
+        };
+        match listener.local_addr() {
+            Ok(address) => (listener, address),
+            Err(error) => usage(&error.to_string()),
+        }
+    }
+}
+
+fn usage(problem: &str) -> ! {
+    eprintln!("{problem}\nusage: [--port N] [--once]");
+    std::process::exit(2)
+}
+
+/// An HTTP/1 client over real TCP connections, which opens as many as it has requests in flight.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: hyper_util::client::legacy::Client<HttpConnector, Empty<&'static [u8]>>,
+    server: SocketAddr,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The time from sending the request to the last byte of the answer.
+    pub took: Duration,
+}
+
+impl Client {
+    /// Makes a client of this server.
+    #[must_use]
+    pub fn new(server: SocketAddr) -> Self {
+        Self { http: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http(), server }
+    }
+
+    /// Sends a GET with this API key.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection or the protocol fails; an HTTP status of any kind is a reply.
+    pub async fn get(&self, path: &str, api_key: &str) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        let uri = Uri::builder().scheme("http").authority(self.server.to_string()).path_and_query(path).build()?;
+        let request = Request::get(uri).header("x-api-key", api_key).body(Empty::new())?;
+        let sent = now();
+        let (head, body) = self.http.request(request).await?.into_parts();
+        body.collect().await?;
+        Ok(Reply { status: head.status, headers: head.headers, took: sent.elapsed() })
+    }
+}
+
+impl Reply {
+    /// Returns the seconds of `Retry-After`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+}
+
+/// The time as the person in front of the program sees it pass.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a demonstration happens in real time")]
+pub fn now() -> Instant {
+    Instant::now()
+}

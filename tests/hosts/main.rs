@@ -1,0 +1,5 @@
+//! The layers under the hosts that people use, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]
+
+mod axum_host;

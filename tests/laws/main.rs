@@ -1,0 +1,4 @@
+//! The laws of the design that concern a tower layer.
+
+mod cancellation;
+mod readiness;

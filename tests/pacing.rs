@@ -1,0 +1,178 @@
+//! The leaky bucket as a queue: a constant rate, in order, no slot lost or doubled, whoever goes away.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::Empty;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::{LeakyBucket, Rate, RateLimitLayer, TokenBucket, TokioClock, key};
+
+/// A request of the storm: when it comes, and for how long it waits before it goes away.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    at: u64,
+    patience: u64,
+}
+
+/// What became of it, in milliseconds since the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Served(u64),
+    Refused,
+    Left,
+}
+
+/// Arrivals fall on multiples of `GRID`, departures 150 ms after one, and the turns of a busy line 1, 2, 3 … ms after: no two of them meet in
+/// one millisecond, where the order would be anybody's guess.
+const GRID: u64 = 200;
+const INTERVAL: u64 = GRID + 1;
+
+const QUEUE: u32 = 5;
+
+/// Who is served when, from the definition: one turn each interval, to the one that has waited longest, for those who are still there; a request that finds
+/// as many waiting as may is refused.
+fn model(arrivals: &[Arrival]) -> Vec<Fate> {
+    let mut fates = vec![Fate::Refused; arrivals.len()];
+    let mut waiting: Vec<usize> = Vec::new();
+    let mut next_turn = 0;
+    let end = arrivals.iter().map(|arrival| arrival.at).max().unwrap_or(0) + 10_000;
+    for now in 0..end {
+        waiting.retain(|request| {
+            let leaves = arrivals[*request].at + arrivals[*request].patience == now;
+            if leaves {
+                fates[*request] = Fate::Left;
+            }
+            !leaves
+        });
+        if now >= next_turn && !waiting.is_empty() {
+            fates[waiting.remove(0)] = Fate::Served(now);
+            next_turn = now + INTERVAL;
+        }
+        for request in (0..arrivals.len()).filter(|request| arrivals[*request].at == now) {
+            if now >= next_turn && waiting.is_empty() {
+                fates[request] = Fate::Served(now);
+                next_turn = now + INTERVAL;
+            } else if waiting.len() < QUEUE.try_into().unwrap() {
+                waiting.push(request);
+            }
+        }
+    }
+    fates
+}
+
+/// What the layer does, in paused time.
+async fn layer(arrivals: &[Arrival]) -> Vec<Fate> {
+    let rate = Rate::new(1, Duration::from_millis(INTERVAL)).unwrap();
+    let layer = RateLimitLayer::new(LeakyBucket::new(rate).queue(QUEUE)).clock(TokioClock::default());
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let began = Instant::now();
+    let millis = || u64::try_from(began.elapsed().as_millis()).unwrap();
+    let fates = RefCell::new(vec![Fate::Left; arrivals.len()]);
+    let requests = arrivals.iter().enumerate().map(|(request, arrival)| {
+        let (service, fates) = (service.clone(), &fates);
+        async move {
+            sleep(Duration::from_millis(arrival.at)).await;
+            let answer = tokio::time::timeout(Duration::from_millis(arrival.patience), service.oneshot(Request::new(()))).await;
+            fates.borrow_mut()[request] = match answer {
+                Ok(Ok(answer)) if answer.status() == 200 => Fate::Served(millis()),
+                Ok(_) => Fate::Refused,
+                Err(_gone) => Fate::Left,
+            };
+        }
+    });
+    futures_util::future::join_all(requests).await;
+    fates.into_inner()
+}
+
+fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
+    let arrival = (0..40_u64, 0..15_u64).prop_map(|(at, patience)| Arrival { at: at * GRID, patience: patience * GRID + 150 });
+    prop::collection::vec(arrival, 1..60).prop_map(|mut arrivals| {
+        arrivals.sort_by_key(|arrival| arrival.at);
+        arrivals
+    })
+}
+
+#[test]
+fn requests_that_come_and_go_at_random_are_served_as_the_definition_says() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let config = Config { cases: 200, rng_seed: RngSeed::Fixed(0x1ea4_b0c7), failure_persistence: None, ..Config::default() };
+    proptest!(config, |(arrivals in arrivals())| {
+        let served = runtime.block_on(layer(&arrivals));
+        prop_assert_eq!(served, model(&arrivals));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_faster_than_the_timers_is_kept_all_the_same() {
+    // Ten requests in each millisecond of the timers.
+    let layer = RateLimitLayer::new(LeakyBucket::new(Rate::per_second(10_000)).queue(2_000)).max_waiting(2_000);
+    let layer = layer.clock(TokioClock::default());
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let began = Instant::now();
+    let requests = (0..2_000).map(|_| service.clone().oneshot(Request::new(())));
+    let served = futures_util::future::join_all(requests).await;
+    assert!(served.iter().all(|answer| answer.as_ref().unwrap().status() == 200));
+    // 2 000 at 10 000/s: 199.9 ms, and a timer's resolution.
+    let took = began.elapsed().as_millis();
+    assert!((199..=202).contains(&took), "{took} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_line_of_its_own_and_all_are_under_one_bound() {
+    let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(1)))
+        .keyed(key::header("x-api-key"))
+        .queue(3)
+        .max_waiting(4)
+        .clock(TokioClock::default());
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let began = Instant::now();
+    let send = async |client: &'static str| {
+        let request = Request::builder().header("x-api-key", client).body(()).unwrap();
+        let status = service.clone().oneshot(request).await.unwrap().status().as_u16();
+        (client, status, began.elapsed().as_secs())
+    };
+    let requests = ["a", "a", "a", "b", "b", "a", "a", "b"].map(send);
+    let answers = futures_util::future::join_all(requests).await;
+    assert_eq!(
+        answers,
+        [
+            ("a", 200, 0),
+            ("a", 200, 1),
+            ("a", 200, 2),
+            ("b", 200, 0),
+            ("b", 200, 1),
+            ("a", 200, 3),
+            // Three of its own wait already, and then four in all.
+            ("a", 429, 0),
+            ("b", 429, 0),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_max_wait_and_whose_turn_is_known_to_come_later_is_refused_at_once() {
+    let layer = RateLimitLayer::new(LeakyBucket::new(Rate::per_second(1)).queue(9))
+        .max_wait(Duration::from_millis(1_500))
+        .clock(TokioClock::default());
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let began = Instant::now();
+    let send = async |_| {
+        let status = service.clone().oneshot(Request::new(())).await.unwrap().status().as_u16();
+        (status, began.elapsed().as_millis())
+    };
+    // The third comes to the head after one second and learns there that it would wait for another.
+    let answers = futures_util::future::join_all([1, 2, 3].map(send)).await;
+    assert_eq!(answers, [(200, 0), (200, 1_000), (429, 1_000)]);
+
+    let impatient = layer.max_wait(Duration::from_millis(10));
+    let service = impatient.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let refused = service.oneshot(Request::new(())).await.unwrap();
+    assert_eq!(refused.status(), 429);
+}
