@@ -252,7 +252,7 @@ retry-after-ms: 4200
 ratelimit-policy: \"default\";q=100;w=60
 ratelimit: \"default\";r=0;t=5
 content-type: application/problem+json
-content-length: 242
+content-length: 229
 
 {\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Quota Exceeded\",\"status\":429,\
 \"detail\":\"The quota is used up; the request was not processed.\",\"violated-policies\":[\"default\"],\"retry-after-ms\":4200}";
@@ -265,7 +265,7 @@ content-length: 242
         let golden = "\
 503 Service Unavailable
 content-type: application/problem+json
-content-length: 257
+content-length: 240
 
 {\"type\":\"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity\",\"title\":\"Temporary Reduced Capacity\",\
 \"status\":503,\"detail\":\"Too many requests are in progress; this one was not processed.\",\"violated-policies\":[\"orders\"]}";
@@ -278,7 +278,7 @@ content-length: 257
         let golden = "\
 400 Bad Request
 content-type: application/problem+json
-content-length: 140
+content-length: 137
 
 {\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":\"The request does not say whose it is, and such requests are refused.\"}";
         assert_eq!(refuse(Respond::with_body(), Rejection::new(Reason::MissingKey, Name::DEFAULT)), golden);
@@ -292,7 +292,7 @@ content-length: 140
         let golden = "\
 429 Too Many Requests
 content-type: application/problem+json
-content-length: 253
+content-length: 241
 
 {\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\"title\":\"Quota Exceeded\",\"status\":429,\
 \"detail\":\"This request asks for more than the limit ever admits; sending it again does not help.\",\"violated-policies\":[\"default\"]}";

@@ -1,8 +1,8 @@
 //! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound.
 //!
 //! A [`Line`] bounds how many wait for one thing, and for how long. Only the waiter at its head, who has the [`Turn`], asks for
-//! that thing: a rate limit's next slot, a place that is given back, room in a buffer. All others just wait, so nobody is overtaken
-//! and nobody polls in vain. The line knows nothing of what is waited for.
+//! that thing: a rate limit's next slot, a place that is given back, room in a buffer. All others just wait, so nobody is
+//! overtaken and nobody polls in vain. The line knows nothing of what is waited for.
 //!
 //! Use it to build a layer that makes requests wait. For a finished one see `backpressure-rate-limit` (pacing) and
 //! `backpressure-load-shed` (a queue before a bounded number of places). Where the number of waiters needs no bound, tokio's

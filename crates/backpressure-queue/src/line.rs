@@ -101,8 +101,8 @@ pub(crate) enum Standing {
 impl Line {
     /// Creates a line of at most `capacity` waiters, the holder of the turn among them, in [`Order::Fifo`].
     ///
-    /// With a capacity of 1 the turn is a lock that nobody waits for; with 0 everyone is refused. `usize::MAX` is legal, allocates nothing
-    /// in advance, and leaves the line unbounded.
+    /// With a capacity of 1 the turn is a lock that nobody waits for; with 0 everyone is refused. `usize::MAX` is legal, allocates
+    /// nothing in advance, and leaves the line unbounded.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self::with(capacity, Order::default())
@@ -211,8 +211,8 @@ impl Line {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Changes the state under the lock. A waker that comes out of it is for the caller to wake or drop, not for `change`: both run
-    /// foreign code, which may drop a `Wait` of this very line.
+    /// Changes the state under the lock. A waker that comes out of it is for the caller to wake or drop, not for `change`: both
+    /// run foreign code, which may drop a `Wait` of this very line.
     fn update<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.shared.state.lock();
         let result = change(&mut state);

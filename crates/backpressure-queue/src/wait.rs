@@ -55,9 +55,9 @@ impl Wait {
 
     /// Bounds the wait: if the turn has not come by then, the waiter leaves the line with [`LineError::Expired`].
     ///
-    /// The turn goes before the deadline: a waiter that can have it when it is polled gets it, even late. So a deadline that has passed
-    /// already still takes a turn that is free, and means "do not wait". The timer is tokio's, with a resolution of 1 ms, and paused
-    /// time drives it; it is made when the future has to wait, not before. Set twice, the last deadline counts.
+    /// The turn goes before the deadline: a waiter that can have it when it is polled gets it, even late. So a deadline that has
+    /// passed already still takes a turn that is free, and means "do not wait". The timer is tokio's, with a resolution of 1 ms,
+    /// and paused time drives it; it is made when the future has to wait, not before. Set twice, the last deadline counts.
     ///
     /// # Examples
     ///
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!((old.woken(), new.woken()), (0, 1));
     }
 
-    /// Runs one script with the second of three waiters dropped before its n-th step, for every n: the third has its turn each time.
+    /// Runs one script with the second of three waiters dropped before its n-th step, for every n: the third always has its turn.
     #[test]
     fn a_waiter_that_is_dropped_at_any_point_leaves_nothing_behind() {
         for order in [Order::Fifo, Order::Lifo] {

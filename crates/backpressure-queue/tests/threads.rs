@@ -30,8 +30,8 @@ fn a_hundred_thousand_waiters_of_four_threads_leave_nothing_behind() {
     }
 }
 
-/// Four waiters: one that is dropped after its first poll, one that does not wait, and two of which the first to end its turn drops
-/// the other.
+/// Four waiters: one that is dropped after its first poll, one that does not wait, and two of which the first to end its turn
+/// drops the other.
 async fn visit(line: &Line, held: &AtomicBool, turns: &AtomicUsize, round: usize) {
     tokio::select! {
         biased;
