@@ -134,6 +134,16 @@ impl Lines {
     /// A Structured Field String (RFC 9651 section 3.3.3).
     fn string(&mut self, text: &str) {
         self.text.push(b'"');
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+            self.text.extend_from_slice(text.as_bytes());
+        } else {
+            self.escaped(text);
+        }
+        self.text.push(b'"');
+    }
+
+    #[cold]
+    fn escaped(&mut self, text: &str) {
         for byte in text.bytes() {
             match byte {
                 b'"' | b'\\' => self.text.extend_from_slice(&[b'\\', byte]),
@@ -143,7 +153,6 @@ impl Lines {
                 _ => self.text.push(b'?'),
             }
         }
-        self.text.push(b'"');
     }
 
     fn end(&mut self, name: &'static HeaderName) {
@@ -155,11 +164,10 @@ impl Lines {
         if self.count == 0 {
             return;
         }
-        let text = Bytes::from(self.text);
         let mut start = 0;
         for &(name, end) in &self.ends[..self.count] {
             // Always: nothing but printable ASCII was written.
-            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
+            if let Ok(value) = HeaderValue::from_bytes(&self.text[start..end]) {
                 headers.insert(name, value);
             }
             start = end;
@@ -169,6 +177,10 @@ impl Lines {
 
 /// Writes an integer of at most 15 digits; a larger one as the largest of those.
 pub(crate) fn push_integer(text: &mut Vec<u8>, value: u64) {
+    if value < 10 {
+        text.push(b'0' + value as u8);
+        return;
+    }
     let mut digits = [0; MOST_DIGITS];
     let mut first = MOST_DIGITS;
     let mut left = value.min(LARGEST);

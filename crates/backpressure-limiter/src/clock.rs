@@ -12,20 +12,27 @@ use backpressure_core::{Clock, Timestamp};
 pub struct Monotonic {
     clock: quanta::Clock,
     origin: u64,
+    /// Nanoseconds in 2⁴⁰ ticks of the counter: a multiplication with a fixed shift, in half the instructions of quanta's own.
+    scale: u64,
 }
 
 impl Default for Monotonic {
     fn default() -> Self {
         let clock = quanta::Clock::new();
-        let origin = clock.raw();
-        Self { clock, origin }
+        let (origin, scale) = (clock.raw(), clock.delta_as_nanos(0, 1 << SCALE_BITS));
+        Self { clock, origin, scale }
     }
 }
+
+/// Twelve digits of the counter's period, and no overflow: the product of two words fits 128 bits.
+const SCALE_BITS: u32 = 40;
 
 impl Clock for Monotonic {
     #[inline]
     fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(self.clock.delta_as_nanos(self.origin, self.clock.raw()))
+        let ticks = self.clock.raw().saturating_sub(self.origin);
+        let nanos = (u128::from(ticks) * u128::from(self.scale)) >> SCALE_BITS;
+        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 

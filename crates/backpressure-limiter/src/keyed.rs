@@ -200,11 +200,12 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         K: Borrow<Q>,
     {
         let now = self.now();
-        match self.table.update(self.slot(key).0, now, |algorithm, state| algorithm.decide(state, now, cost)) {
+        let apply = move |algorithm: &A, state: &mut A::State| algorithm.decide(state, now, cost);
+        self.table.update(self.slot(key).0, now, apply, move |answer| match answer {
             Answer::Of(decision) => decision,
             Answer::Full { retry_after } => Decision { outcome: Outcome::Reject { retry_after }, ..self.untracked(now, cost) },
             Answer::Untracked => self.untracked(now, cost),
-        }
+        })
     }
 
     /// Returns what is left for this key, taking nothing.
@@ -225,6 +226,18 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         K: Borrow<Q>,
     {
         Ledger::give_back(self, self.slot(key), taken);
+    }
+
+    #[inline]
+    fn judge(&self, answer: Answer<Taken<A>>, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
+        let decision = match answer {
+            Answer::Of(decision) => decision,
+            Answer::Full { retry_after } => {
+                return Err(Rejection::new(Reason::TooManyKeys, self.name.clone()).retry_after(Duration::from_nanos(retry_after)));
+            }
+            Answer::Untracked => self.untracked(at, cost),
+        };
+        ledger::judge(self.table.config(), &self.name, decision)
     }
 
     /// What is decided about a request that nobody counts.
@@ -248,8 +261,9 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
     }
 
     fn check(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
-        let check = |algorithm: &A, state: &mut A::State| ledger::judge(algorithm, &self.name, algorithm.check(state, at, cost));
-        self.table.read(slot.0, check).unwrap_or_else(|| check(&self.algorithm(), &mut A::State::default()))
+        let check = |algorithm: &A, state: &mut A::State| algorithm.check(state, at, cost);
+        let decision = self.table.read(slot.0, check).unwrap_or_else(|| check(&self.algorithm(), &mut A::State::default()));
+        ledger::judge(self.table.config(), &self.name, decision)
     }
 
     #[inline]
@@ -259,17 +273,8 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
 
     #[inline]
     fn admit(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
-        let answer = self.table.update(slot.0, at, |algorithm, state| {
-            let decision = algorithm.admit(state, at, cost);
-            ledger::judge(algorithm, &self.name, decision)
-        });
-        match answer {
-            Answer::Of(judged) => judged,
-            Answer::Full { retry_after } => {
-                Err(Rejection::new(Reason::TooManyKeys, self.name.clone()).retry_after(Duration::from_nanos(retry_after)))
-            }
-            Answer::Untracked => ledger::judge(&self.algorithm(), &self.name, self.untracked(at, cost)),
-        }
+        let apply = move |algorithm: &A, state: &mut A::State| algorithm.admit(state, at, cost);
+        self.table.update(slot.0, at, apply, move |answer| self.judge(answer, at, cost))
     }
 
     fn give_back(&self, slot: Slot, taken: &Taken<A>) {

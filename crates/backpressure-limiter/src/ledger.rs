@@ -1,5 +1,7 @@
 //! What a layer needs of a limiter, keyed or not.
 
+use std::time::Duration;
+
 use backpressure_core::{Algorithm, Decision, Name, Outcome, Reason, Rejection, Standing, Timestamp};
 
 use crate::sync::Config;
@@ -59,23 +61,25 @@ impl Slot {
     pub const KEYLESS: Self = Self(u64::MAX);
 }
 
-/// The algorithm of a limiter and its name: what turns a decision into words.
-pub(crate) fn judge<A: Algorithm>(algorithm: &A, name: &Name, decision: Taken<A>) -> Result<Taken<A>, Rejection> {
-    if decision.is_admitted() { Ok(decision) } else { Err(refusal(algorithm, name, &decision)) }
+/// Turns a decision into an answer. For when the state is no longer locked.
+#[inline]
+pub(crate) fn judge<A: Algorithm>(config: &Config<A>, name: &Name, decision: Taken<A>) -> Result<Taken<A>, Rejection> {
+    if decision.is_admitted() { Ok(decision) } else { Err(refusal(config, name, decision.outcome, decision.level)) }
 }
 
 /// Kept out of line: the admitted path stays small.
+#[cold]
 #[inline(never)]
-fn refusal<A: Algorithm>(algorithm: &A, name: &Name, decision: &Taken<A>) -> Rejection {
-    let reason = match decision.outcome {
+fn refusal<A: Algorithm>(config: &Config<A>, name: &Name, outcome: Outcome, level: A::Level) -> Rejection {
+    let reason = match outcome {
         Outcome::Never => Reason::CostExceedsLimit,
         _ => Reason::RateLimit,
     };
-    let mut rejection = Rejection::new(reason, name.clone()).quota(algorithm.quota(decision.level));
-    rejection.retry_after = decision.outcome.wait().map(std::time::Duration::from_nanos);
+    let mut rejection = Rejection::new(reason, name.clone()).quota(config.with(|algorithm| algorithm.quota(level)));
+    rejection.retry_after = outcome.wait().map(Duration::from_nanos);
     rejection
 }
 
 pub(crate) fn standing<A: Algorithm>(config: &Config<A>, name: &Name, level: A::Level) -> Standing {
-    Standing { policy: name.clone(), quota: config.load().quota(level) }
+    Standing { policy: name.clone(), quota: config.with(|algorithm| algorithm.quota(level)) }
 }

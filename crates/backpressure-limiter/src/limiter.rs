@@ -103,24 +103,25 @@ impl<A: Algorithm, C> Limiter<A, C> {
 
     #[inline]
     fn apply<R>(&self, apply: impl Fn(&A, &mut A::State) -> R) -> R {
-        let algorithm = self.shared.config.load();
-        let Some(word) = A::WORD else {
-            return apply(&algorithm, &mut self.shared.wide.lock());
-        };
-        // Relaxed: the word is the whole state, and it guards no other memory.
-        let mut seen = self.shared.word.load(Ordering::Relaxed);
-        loop {
-            let mut state = (word.unpack)(seen);
-            let result = apply(&algorithm, &mut state);
-            let next = (word.pack)(&state);
-            if next == seen {
-                return result;
+        self.shared.config.with(|algorithm| {
+            let Some(word) = A::WORD else {
+                return apply(algorithm, &mut self.shared.wide.lock());
+            };
+            // Relaxed: the word is the whole state, and it guards no other memory.
+            let mut seen = self.shared.word.load(Ordering::Relaxed);
+            loop {
+                let mut state = (word.unpack)(seen);
+                let result = apply(algorithm, &mut state);
+                let next = (word.pack)(&state);
+                if next == seen {
+                    return result;
+                }
+                match self.shared.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => return result,
+                    Err(newer) => seen = newer,
+                }
             }
-            match self.shared.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return result,
-                Err(newer) => seen = newer,
-            }
-        }
+        })
     }
 }
 
@@ -181,7 +182,8 @@ impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
     }
 
     fn check(&self, _slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
-        self.apply(|algorithm, state| ledger::judge(algorithm, &self.name, algorithm.check(state, at, cost)))
+        let decision = self.apply(move |algorithm, state| algorithm.check(state, at, cost));
+        ledger::judge(&self.shared.config, &self.name, decision)
     }
 
     #[inline]
@@ -191,10 +193,8 @@ impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
 
     #[inline]
     fn admit(&self, _slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
-        self.apply(|algorithm, state| {
-            let decision = algorithm.admit(state, at, cost);
-            ledger::judge(algorithm, &self.name, decision)
-        })
+        let decision = self.apply(move |algorithm, state| algorithm.admit(state, at, cost));
+        ledger::judge(&self.shared.config, &self.name, decision)
     }
 
     fn give_back(&self, _slot: Slot, taken: &Taken<A>) {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn threads_that_race_get_exactly_the_limit() {
-        fn admitted<A: Algorithm + Send>(algorithm: A) -> usize
+        fn admitted<A: Algorithm + Send + Sync>(algorithm: A) -> usize
         where
             A::State: Send,
         {

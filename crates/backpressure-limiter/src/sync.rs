@@ -1,33 +1,56 @@
 //! The only place that names a lock or an atomic: the same code runs plain and under loom.
 
 #[cfg(backpressure_loom)]
-pub(crate) use self::modelled::{AtomicU64, AtomicUsize, Config, Lock};
+pub(crate) use self::modelled::{AtomicU64, AtomicUsize, Config, Guard, Lock};
 #[cfg(not(backpressure_loom))]
-pub(crate) use self::plain::{Config, Lock};
+pub(crate) use self::plain::{Config, Guard, Lock};
 #[cfg(not(backpressure_loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 #[cfg(not(backpressure_loom))]
 mod plain {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use crossbeam_utils::atomic::AtomicCell;
 
-    pub(crate) use parking_lot::Mutex as Lock;
+    /// Held for some tens of nanoseconds, and let go by a plain store: half the cost of a lock that can park, and no larger than a byte.
+    /// Who finds it taken yields to the scheduler.
+    pub(crate) type Lock<T> = spin::mutex::SpinMutex<T, spin::relax::Yield>;
+    pub(crate) type Guard<'a, T> = spin::mutex::SpinMutexGuard<'a, T, spin::relax::Yield>;
 
-    /// A configuration that every decision reads and almost nobody writes: readers write to no shared memory.
-    pub(crate) struct Config<A>(AtomicCell<A>);
+    /// A configuration that every decision reads and almost nobody writes: readers write to no shared memory, and read it in place as
+    /// long as it was never replaced.
+    pub(crate) struct Config<A> {
+        first: A,
+        replaced: AtomicBool,
+        /// Read only once `replaced` says so.
+        latest: AtomicCell<A>,
+    }
 
     impl<A: Copy> Config<A> {
         pub(crate) const fn new(algorithm: A) -> Self {
-            Self(AtomicCell::new(algorithm))
+            Self { first: algorithm, replaced: AtomicBool::new(false), latest: AtomicCell::new(algorithm) }
         }
 
         #[inline]
+        pub(crate) fn with<R>(&self, read: impl FnOnce(&A) -> R) -> R {
+            // Acquire: pairs with the release in `store`, so that whoever sees the flag sees what it stands for.
+            if self.replaced.load(Ordering::Acquire) { read(&self.latest()) } else { read(&self.first) }
+        }
+
         pub(crate) fn load(&self) -> A {
-            self.0.load()
+            self.with(|algorithm| *algorithm)
         }
 
         pub(crate) fn store(&self, algorithm: A) {
-            self.0.store(algorithm);
+            self.latest.store(algorithm);
+            self.replaced.store(true, Ordering::Release);
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn latest(&self) -> A {
+            self.latest.load()
         }
     }
 }
@@ -35,6 +58,8 @@ mod plain {
 #[cfg(backpressure_loom)]
 mod modelled {
     pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize};
+
+    pub(crate) type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
     #[derive(Default)]
     pub(crate) struct Lock<T>(loom::sync::Mutex<T>);
@@ -54,6 +79,10 @@ mod modelled {
     impl<A: Copy> Config<A> {
         pub(crate) fn new(algorithm: A) -> Self {
             Self(Lock::new(algorithm))
+        }
+
+        pub(crate) fn with<R>(&self, read: impl FnOnce(&A) -> R) -> R {
+            read(&self.load())
         }
 
         pub(crate) fn load(&self) -> A {

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 
 use backpressure_core::{Algorithm, Timestamp};
 
-use self::set::{Set, WAYS};
-use crate::sync::{AtomicUsize, Config, Lock};
+use self::set::{Set, Slots, WAYS};
+use crate::sync::{AtomicUsize, Config, Guard, Lock};
 
 /// What to do with a key that is not tracked when as many keys are as may be.
 ///
@@ -56,6 +56,7 @@ pub(crate) struct Table<A: Algorithm> {
 type Segment<S> = Box<[Set<S>]>;
 
 /// What the table says of a key.
+#[derive(Clone, Copy)]
 pub(crate) enum Answer<R> {
     /// What was found or decided.
     Of(R),
@@ -107,16 +108,28 @@ impl<A: Algorithm> Table<A> {
     }
 
     /// Applies `apply` to the state of the key with this print, which is that of a new key where none is tracked, and tracks the key if there is
-    /// something to remember of it.
+    /// something to remember of it. `answer` is given the result when nothing is locked any more; it is an argument, so that the common path
+    /// keeps the result in registers.
     #[inline]
-    pub(crate) fn update<R>(&self, print: u64, now: Timestamp, apply: impl Fn(&A, &mut A::State) -> R) -> Answer<R> {
-        let algorithm = self.config.load();
+    pub(crate) fn update<R, T>(
+        &self,
+        print: u64,
+        now: Timestamp,
+        apply: impl Fn(&A, &mut A::State) -> R,
+        answer: impl Fn(Answer<R>) -> T,
+    ) -> T {
         let print = occupied(print);
-        let mut slots = self.set(print).lock();
-        match slots.find(print) {
-            Some(way) => Answer::Of(apply(&algorithm, slots.state(way))),
-            None => self.insert(&algorithm, slots, print, now, apply),
-        }
+        self.config.with(|algorithm| {
+            let mut slots = self.set(print).lock();
+            match slots.find(print) {
+                Some(way) => {
+                    let result = apply(algorithm, slots.state(way));
+                    drop(slots);
+                    answer(Answer::Of(result))
+                }
+                None => answer(self.insert(algorithm, slots, print, now, apply)),
+            }
+        })
     }
 
     /// Applies `read` to the state of the key if it is tracked.
@@ -153,7 +166,7 @@ impl<A: Algorithm> Table<A> {
     fn insert<R>(
         &self,
         algorithm: &A,
-        mut slots: set::Guard<'_, A::State>,
+        mut slots: Guard<'_, Slots<A::State>>,
         print: u64,
         now: Timestamp,
         apply: impl Fn(&A, &mut A::State) -> R,

@@ -151,10 +151,11 @@ impl Algorithm for TokenBucket {
     }
 
     fn quota(&self, level: BucketLevel) -> Quota {
+        let spare = self.tolerance.saturating_sub(level.nanos);
         Quota {
             policy: Policy::new(u64::from(self.burst), self.tolerance),
-            // Rounded down: a token counts once it is there whole.
-            remaining: self.tolerance.saturating_sub(level.nanos) / self.interval,
+            // Rounded down: a token counts once it is there whole. Mostly it is a refusal that asks, and there is none: no division then.
+            remaining: if spare < self.interval { 0 } else { spare / self.interval },
             reset_after: crate::nanos_to_duration(level.nanos),
         }
     }

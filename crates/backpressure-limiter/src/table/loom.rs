@@ -17,11 +17,16 @@ fn one() -> TokenBucket {
 }
 
 fn admits(table: &Bucket, print: u64) -> bool {
-    match table.update(print, NOW, |bucket, state| bucket.admit(state, NOW, 1)) {
-        Answer::Of(decision) => decision.is_admitted(),
-        Answer::Full { .. } => false,
-        Answer::Untracked => true,
-    }
+    table.update(
+        print,
+        NOW,
+        |bucket, state| bucket.admit(state, NOW, 1),
+        |answer| match answer {
+            Answer::Of(decision) => decision.is_admitted(),
+            Answer::Full { .. } => false,
+            Answer::Untracked => true,
+        },
+    )
 }
 
 /// Runs the closures at once, each on a thread, and returns what they returned.
@@ -108,10 +113,15 @@ fn removing_races_with_inserting_and_the_count_stays_right() {
 fn a_give_back_races_with_decisions_and_is_counted_once() {
     model(|| {
         let table = Arc::new(Table::new(one(), 2, WhenFull::Evict));
-        let first: Decision<_> = match table.update(7, NOW, |bucket, state| bucket.admit(state, NOW, 1)) {
-            Answer::Of(decision) => decision,
-            Answer::Full { .. } | Answer::Untracked => unreachable!("the table is empty"),
-        };
+        let first: Decision<_> = table.update(
+            7,
+            NOW,
+            |bucket, state| bucket.admit(state, NOW, 1),
+            |answer| match answer {
+                Answer::Of(decision) => decision,
+                Answer::Full { .. } | Answer::Untracked => unreachable!("the table is empty"),
+            },
+        );
         let back = {
             let table = Arc::clone(&table);
             thread::spawn(move || table.read(7, |bucket, state| bucket.give_back(state, &first, NOW)))

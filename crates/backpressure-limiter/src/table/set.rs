@@ -3,7 +3,7 @@
 use backpressure_core::{Algorithm, Timestamp};
 
 use super::Evict;
-use crate::sync::Lock;
+use crate::sync::{Guard, Lock};
 
 /// Slots in a set: with eight-byte states the set is 128 bytes, two cache lines that are fetched together.
 pub(super) const WAYS: usize = 7;
@@ -14,20 +14,16 @@ pub(super) struct Set<S> {
     slots: Lock<Slots<S>>,
 }
 
+#[repr(C)]
 pub(super) struct Slots<S> {
     /// The hash of the key in each slot, 0 where there is none.
     prints: [u64; WAYS],
     states: [S; WAYS],
 }
 
-#[cfg(not(backpressure_loom))]
-pub(super) type Guard<'a, S> = parking_lot::MutexGuard<'a, Slots<S>>;
-#[cfg(backpressure_loom)]
-pub(super) type Guard<'a, S> = loom::sync::MutexGuard<'a, Slots<S>>;
-
 impl<S> Set<S> {
     #[inline]
-    pub(super) fn lock(&self) -> Guard<'_, S> {
+    pub(super) fn lock(&self) -> Guard<'_, Slots<S>> {
         self.slots.lock()
     }
 }
