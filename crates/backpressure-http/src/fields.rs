@@ -164,10 +164,11 @@ impl Lines {
         if self.count == 0 {
             return;
         }
+        let text = Bytes::from(self.text);
         let mut start = 0;
         for &(name, end) in &self.ends[..self.count] {
             // Always: nothing but printable ASCII was written.
-            if let Ok(value) = HeaderValue::from_bytes(&self.text[start..end]) {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(start..end)) {
                 headers.insert(name, value);
             }
             start = end;
@@ -177,8 +178,8 @@ impl Lines {
 
 /// Writes an integer of at most 15 digits; a larger one as the largest of those.
 pub(crate) fn push_integer(text: &mut Vec<u8>, value: u64) {
-    if value < 10 {
-        text.push(b'0' + value as u8);
+    if let Ok(digit @ 0..10) = u8::try_from(value) {
+        text.push(b'0' + digit);
         return;
     }
     let mut digits = [0; MOST_DIGITS];

@@ -94,8 +94,8 @@ pub trait KeyType {
 ///
 /// ```compile_fail,E0277
 /// # use backpressure_http::key::{self, Key};
-/// let address = key::header("x-api-key");
-/// address.key(&(7, "a job".to_owned()));
+/// fn limit_jobs(key: impl Key<(u32, String)>) {}
+/// limit_jobs(key::header("x-api-key"));
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not read a key from a `{Req}`",

@@ -1,4 +1,99 @@
 //! Answers: refusals as HTTP responses, rate-limit header fields and client keys.
+//!
+//! What a layer needs to know of HTTP: from the request [whose it is](key) and [what it costs](Read), and for the response what a refused client is told
+//! ([`Respond`], [`RespondWithBody`]). Most users meet it through the layers of `tower-backpressure`. Use it directly to write a layer, or in a handler that asks a
+//! limiter itself. Services that do not speak HTTP answer with `Fail`, `Wrap` or `answer_with` of `backpressure-core`.
+//!
+//! # What the caller sees
+//!
+//! By default an empty body and everything that a client needs in order to wait:
+//!
+//! ```
+//! use backpressure_core::{Name, Policy, Quota, Reason, Rejection};
+//! use backpressure_http::Respond;
+//! use http::Response;
+//! use std::time::Duration;
+//!
+//! // What a limiter of 100 a minute says when they are used up and the next comes in 4.2 s.
+//! let policy = Policy { limit: 100, window: Duration::from_secs(60) };
+//! let quota = Quota { policy, remaining: 0, reset_after: Duration::from_secs(30) };
+//! let rejection = Rejection::new(Reason::RateLimit, Name::DEFAULT).retry_after(Duration::from_millis(4_200)).quota(quota);
+//!
+//! let response: Response<String> = Respond::new().refusal(rejection);
+//! assert_eq!(wire(&response), "\
+//! HTTP/1.1 429 Too Many Requests
+//! retry-after: 5
+//! retry-after-ms: 4200
+//! ratelimit-policy: \"default\";q=100;w=60
+//! ratelimit: \"default\";r=0;t=5
+//! ");
+//! # fn wire<B>(response: &Response<B>) -> String {
+//! #     let mut text = format!("{:?} {}\n", response.version(), response.status());
+//! #     for (name, value) in response.headers() {
+//! #         text += &format!("{name}: {}\n", value.to_str().unwrap());
+//! #     }
+//! #     text
+//! # }
+//! ```
+//!
+//! Overload looks the same with 503 and without a quota. Configured, for clients that read the older fields and a body that says why:
+//!
+//! ```
+//! use backpressure_core::{Reason, Rejection};
+//! use backpressure_http::{AnswerBody, RateLimitFields, Respond};
+//! use http::{Response, StatusCode};
+//! use http_body_util::{BodyExt, Empty};
+//! # use bytes::Bytes;
+//!
+//! let answer = Respond::with_body().fields(RateLimitFields::Legacy).on_admitted();
+//! let overloaded = Rejection::new(Reason::QueueFull, "orders".into());
+//!
+//! let response: Response<AnswerBody<Empty<Bytes>>> = answer.refusal(overloaded);
+//! assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(response.headers()["content-type"], "application/problem+json");
+//! # let body = std::pin::pin!(response.into_body().collect());
+//! # let std::task::Poll::Ready(body) = body.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) else { panic!() };
+//! # let body = body?.to_bytes();
+//! assert_eq!(body, r##"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Temporary Reduced Capacity","status":503,"detail":"Too many requests are waiting; this one was not processed.","violated-policies":["orders"]}"##);
+//! # Ok::<_, std::convert::Infallible>(())
+//! ```
+//!
+//! Names of fields are in lower case, as HTTP/2 wants them and HTTP/1.1 allows.
+//!
+//! # Whose request, and at what cost
+//!
+//! Closures take a [`Head`], so that they need no annotations; see [`key`] for all keys.
+//!
+//! ```
+//! use backpressure_http::key::{self, Key};
+//! use backpressure_http::{Read, from_head};
+//! use http::{Method, Request};
+//!
+//! let client = (key::header("x-api-key"), key::from_head(|head| Some(head.method.clone())));
+//! let cost = from_head(|head| if head.uri.path().starts_with("/search") { 10 } else { 1 });
+//!
+//! let request = Request::get("/search?q=rust").header("x-api-key", "k1").body(())?;
+//! assert_eq!(client.key(&request), Some(("k1".parse()?, Method::GET)));
+//! assert_eq!(cost.read(&request), 10);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Hazards
+//!
+//! - **Browsers.** A script of another origin sees a refusal only if it carries the CORS fields: put the CORS layer *outside* the limit, or skip `OPTIONS` so that
+//!   preflights are not refused. It reads the fields above only where `Access-Control-Expose-Headers` names them (`Retry-After`, `Retry-After-Ms`,
+//!   `RateLimit`, `RateLimit-Policy`); it may always read the body that CORS lets it have, which is why `retry-after-ms` is there too.
+//! - **Caches.** A 429 must not be stored by a cache (RFC 6585 section 4), and 400 and 503 are not stored unless something says so (RFC 9110
+//!   section 15.1): so no `Cache-Control` is set. Do not let a layer outside put one on every response. For admitted responses see
+//!   [`on_admitted`](Respond::on_admitted).
+//! - **Herds.** Who is refused at the same time by a limit that all share is told the same time, and comes back at the same time; so does everybody at the end of
+//!   a fixed window (draft 11 section 8.5). The times here are exact, without jitter, because an exact time is a promise that can be tested. Clients should
+//!   add a random part on top of `Retry-After`; a limit for each client, or one that slides, spreads them by itself.
+//! - **Telling strangers.** The fields say how large a limit is and how much of it is left. Where it is shared, each client learns how busy the
+//!   others are (draft 11 section 8.2): [`RateLimitFields::Off`] keeps that back and still tells when to come again.
+//! - **Rounding.** Seconds are rounded up: who waits for `Retry-After` waits up to a second longer than necessary, which is ten times too long where the next
+//!   request would be admitted after 100 ms. `Retry-After-Ms` is there for that; it is no standard, though several client libraries read it.
+//! - **Invented keys.** See the [hazards of keys](key#hazards).
 
 #[cfg(test)]
 mod golden;

@@ -48,6 +48,14 @@ pub struct FromHead<F>(F);
 /// assert_eq!(cost.read(&Request::post("/").body("any body")?), 5);
 /// # Ok::<_, http::Error>(())
 /// ```
+///
+/// It reads nothing else:
+///
+/// ```compile_fail,E0277
+/// # use backpressure_http::{Read, from_head};
+/// fn limit_text(cost: impl Read<&'static str, usize>) {}
+/// limit_text(from_head(|head| head.headers.len()));
+/// ```
 pub const fn from_head<T, F: Fn(Head<'_>) -> T>(read: F) -> FromHead<F> {
     FromHead(read)
 }
@@ -76,14 +84,6 @@ pub struct FromRequest<F>(F);
 ///
 /// let cost = from_request(|rows: &Vec<u8>| rows.len());
 /// assert_eq!(cost.read(&vec![0; 3]), 3);
-/// ```
-///
-/// It reads no other type:
-///
-/// ```compile_fail,E0277
-/// # use backpressure_http::{Read, from_request};
-/// # let cost = from_request(|rows: &Vec<u8>| rows.len());
-/// let cost: usize = cost.read(&"another type");
 /// ```
 pub const fn from_request<Req, T, F: Fn(&Req) -> T>(read: F) -> FromRequest<F> {
     FromRequest(read)

@@ -11,7 +11,7 @@ use crate::{RateLimitFields, RespondWithBody};
 /// |---|---|---|
 /// | [`RateLimit`](Reason::RateLimit), [`TooManyKeys`](Reason::TooManyKeys) | 429 | where the time is known |
 /// | [`CostExceedsLimit`](Reason::CostExceedsLimit) | 429 | no: waiting does not help |
-/// | [`MissingKey`](Reason::MissingKey) | 400 | where the time is known, which it is not |
+/// | [`MissingKey`](Reason::MissingKey) | 400 | no: nobody could say |
 /// | all others | 503 | where the time is known |
 ///
 /// The fields are `Retry-After` in whole seconds, rounded up and never 0 (RFC 9110 section 10.2.3), so that a client which obeys is never early;
@@ -23,7 +23,8 @@ use crate::{RateLimitFields, RespondWithBody};
 ///
 /// # Memory
 ///
-/// A refusal makes seven small allocations: two for the values of all fields, two for the map that they are in, three for the extension.
+/// A refusal makes seven small allocations: two for the values of all fields, two for the map that they are in, three for the extension. It takes about 3 300
+/// instructions, half of which are those of the map and the extension whatever is written.
 ///
 /// # Examples
 ///
@@ -76,8 +77,8 @@ impl Respond {
 
     /// Tells the quota to admitted clients too, so that they can slow down before they are refused.
     ///
-    /// Costs two header fields, 80 to 90 ns, on each response. A response that has one of the fields already keeps those that it has and gets none: what the service, or a
-    /// limit further inside, says of itself stands.
+    /// Costs two header fields on each response: about 2 000 instructions where the response has no other fields. A response that has one of the fields already
+    /// keeps those that it has and gets none: what the service, or a limit further inside, says of itself stands.
     ///
     /// Not for responses that a shared cache may store: it would tell one client the quota of another (clients are to ignore the fields on responses from a
     /// cache, draft 11 section 7.3). Mind redirections: at `r=0` a client may wait before it follows them (section 6).
