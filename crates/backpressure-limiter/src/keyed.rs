@@ -187,7 +187,9 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
     where
         K: Borrow<Q>,
     {
-        self.admit(self.slot(key), self.now(), cost).map(drop)
+        let (slot, now) = (self.slot(key), self.now());
+        let apply = move |algorithm: &A, state: &mut A::State| algorithm.admit(state, now, cost);
+        self.table.update(slot.0, now, apply, move |answer| self.judge(answer, now, cost).map(drop))
     }
 
     /// Decides about a request of this key and cost, and takes it where the request may go on now or later. Whoever is told to wait

@@ -75,11 +75,11 @@ fn refusal<A: Algorithm>(config: &Config<A>, name: &Name, outcome: Outcome, leve
         Outcome::Never => Reason::CostExceedsLimit,
         _ => Reason::RateLimit,
     };
-    let mut rejection = Rejection::new(reason, name.clone()).quota(config.with(|algorithm| algorithm.quota(level)));
+    let mut rejection = Rejection::new(reason, name.clone()).quota(config.load().quota(level));
     rejection.retry_after = outcome.wait().map(Duration::from_nanos);
     rejection
 }
 
 pub(crate) fn standing<A: Algorithm>(config: &Config<A>, name: &Name, level: A::Level) -> Standing {
-    Standing { policy: name.clone(), quota: config.with(|algorithm| algorithm.quota(level)) }
+    Standing { policy: name.clone(), quota: config.load().quota(level) }
 }

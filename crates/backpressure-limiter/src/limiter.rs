@@ -103,25 +103,31 @@ impl<A: Algorithm, C> Limiter<A, C> {
 
     #[inline]
     fn apply<R>(&self, apply: impl Fn(&A, &mut A::State) -> R) -> R {
-        self.shared.config.with(|algorithm| {
-            let Some(word) = A::WORD else {
-                return apply(algorithm, &mut self.shared.wide.lock());
-            };
-            // Relaxed: the word is the whole state, and it guards no other memory.
-            let mut seen = self.shared.word.load(Ordering::Relaxed);
-            loop {
-                let mut state = (word.unpack)(seen);
-                let result = apply(algorithm, &mut state);
-                let next = (word.pack)(&state);
-                if next == seen {
-                    return result;
-                }
-                match self.shared.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => return result,
-                    Err(newer) => seen = newer,
-                }
+        let replaced;
+        let algorithm = match self.shared.config.first() {
+            Some(first) => first,
+            None => {
+                replaced = self.shared.config.latest();
+                &replaced
             }
-        })
+        };
+        let Some(word) = A::WORD else {
+            return apply(algorithm, &mut self.shared.wide.lock());
+        };
+        // Relaxed: the word is the whole state, and it guards no other memory.
+        let mut seen = self.shared.word.load(Ordering::Relaxed);
+        loop {
+            let mut state = (word.unpack)(seen);
+            let result = apply(algorithm, &mut state);
+            let next = (word.pack)(&state);
+            if next == seen {
+                return result;
+            }
+            match self.shared.word.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return result,
+                Err(newer) => seen = newer,
+            }
+        }
     }
 }
 

@@ -32,25 +32,26 @@ mod plain {
             Self { first: algorithm, replaced: AtomicBool::new(false), latest: AtomicCell::new(algorithm) }
         }
 
+        /// Returns the configuration in place, as long as it was never replaced; else ask for the [`latest`](Self::latest).
         #[inline]
-        pub(crate) fn with<R>(&self, read: impl FnOnce(&A) -> R) -> R {
+        pub(crate) fn first(&self) -> Option<&A> {
             // Acquire: pairs with the release in `store`, so that whoever sees the flag sees what it stands for.
-            if self.replaced.load(Ordering::Acquire) { read(&self.latest()) } else { read(&self.first) }
+            if self.replaced.load(Ordering::Acquire) { None } else { Some(&self.first) }
+        }
+
+        #[cold]
+        #[inline(never)]
+        pub(crate) fn latest(&self) -> A {
+            self.latest.load()
         }
 
         pub(crate) fn load(&self) -> A {
-            self.with(|algorithm| *algorithm)
+            self.first().copied().unwrap_or_else(|| self.latest())
         }
 
         pub(crate) fn store(&self, algorithm: A) {
             self.latest.store(algorithm);
             self.replaced.store(true, Ordering::Release);
-        }
-
-        #[cold]
-        #[inline(never)]
-        fn latest(&self) -> A {
-            self.latest.load()
         }
     }
 }
@@ -81,12 +82,16 @@ mod modelled {
             Self(Lock::new(algorithm))
         }
 
-        pub(crate) fn with<R>(&self, read: impl FnOnce(&A) -> R) -> R {
-            read(&self.load())
+        pub(crate) fn first(&self) -> Option<&A> {
+            None
+        }
+
+        pub(crate) fn latest(&self) -> A {
+            *self.0.lock()
         }
 
         pub(crate) fn load(&self) -> A {
-            *self.0.lock()
+            self.latest()
         }
 
         pub(crate) fn store(&self, algorithm: A) {

@@ -118,18 +118,24 @@ impl<A: Algorithm> Table<A> {
         apply: impl Fn(&A, &mut A::State) -> R,
         answer: impl Fn(Answer<R>) -> T,
     ) -> T {
-        let print = occupied(print);
-        self.config.with(|algorithm| {
-            let mut slots = self.set(print).lock();
-            match slots.find(print) {
-                Some(way) => {
-                    let result = apply(algorithm, slots.state(way));
-                    drop(slots);
-                    answer(Answer::Of(result))
-                }
-                None => answer(self.insert(algorithm, slots, print, now, apply)),
+        let replaced;
+        let algorithm = match self.config.first() {
+            Some(first) => first,
+            None => {
+                replaced = self.config.latest();
+                &replaced
             }
-        })
+        };
+        let print = occupied(print);
+        let mut slots = self.set(print).lock();
+        match slots.find(print) {
+            Some(way) => {
+                let result = apply(algorithm, slots.state(way));
+                drop(slots);
+                answer(Answer::Of(result))
+            }
+            None => answer(self.insert(algorithm, slots, print, now, apply)),
+        }
     }
 
     /// Applies `read` to the state of the key if it is tracked.

@@ -130,6 +130,16 @@ impl Algorithm for TokenBucket {
         Decision { outcome, level: BucketLevel { nanos }, at: now, cost }
     }
 
+    /// As the default in fewer steps: what an admitted request leaves missing is what it found missing, and its cost.
+    #[inline]
+    fn admit(&self, state: &mut BucketState, now: Timestamp, cost: u64) -> Decision<BucketLevel> {
+        let decision = self.check(state, now, cost);
+        if decision.is_admitted() && cost > 0 {
+            state.fresh_at = now.saturating_add(decision.level.nanos);
+        }
+        decision
+    }
+
     #[inline]
     fn take(&self, state: &mut BucketState, now: Timestamp, cost: u64) {
         if cost > 0 {

@@ -1,0 +1,63 @@
+//! One table of what the limiters cost, each next to its best peer: `cargo bench -p backpressure-bench`.
+//!
+//! ```text
+//! cargo bench -p backpressure-bench                    the whole table, some minutes
+//! cargo bench -p backpressure-bench -- keyed           the rows with `keyed` in their name
+//! cargo bench -p backpressure-bench -- instructions    instructions an operation; needs valgrind
+//! ```
+//!
+//! # How to read it
+//!
+//! A row says what ours and the peer cost and compares their **ratio** with a target. Times belong to the machine that ran; only the
+//! ratio is judged, and instructions are steadier than times.
+//!
+//! # How it is measured
+//!
+//! - **Time**: ours and the peer take turns in one process, in rounds of some milliseconds, each going first every other round. The
+//!   ratio is the median of the ratios of the rounds, so that what disturbs both disturbs neither; the times are medians too.
+//! - **Keys** are `IpAddr`s, visited in an order in which each depends on the answer about the one before, so that the processor cannot
+//!   fetch ahead. Every key has been seen before.
+//! - **Limits** are never reached in the rows that admit, and never recover in those that refuse.
+//! - **Memory**: bytes allocated and not freed while n keys come in, over n. **Pause**: the longest single check among them, the
+//!   shorter of two runs, since the system's own interruptions only ever add. Each run has a process of its own.
+//! - **Instructions**: an operation runs 10 000 and 20 000 times under callgrind; the difference, less that of the bare loop, is divided.
+//! - Rows without a target are for information, as are those whose peer is ourselves.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock that limits nothing")]
+#![expect(
+    clippy::float_arithmetic,
+    clippy::cast_precision_loss,
+    reason = "ratios are for people, and no decision depends on them"
+)]
+
+mod instructions;
+mod keys;
+mod layer;
+mod measure;
+mod memory;
+mod rows;
+
+use std::env;
+
+fn main() {
+    // Cargo adds `--bench`.
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        // The two modes in which this program starts itself.
+        ["--only", row, side, operations] => instructions::only(row, side, operations),
+        ["--grow", side, keys] => memory::grow_here(side, keys),
+        ["instructions"] => instructions::table(),
+        [] => table(""),
+        [filter] => table(filter),
+        _ => println!("usage: table [part of a row's name | instructions]"),
+    }
+}
+
+fn table(filter: &str) {
+    measure::head();
+    for row in rows::all().iter().filter(|row| row.name.contains(filter)) {
+        measure::line(&row.name, "ns", &row.time());
+    }
+    memory::table(filter);
+}
