@@ -15,8 +15,8 @@
 //!
 //! - **Time**: ours and the peer take turns in one process, in rounds of some milliseconds, each going first every other round. The
 //!   ratio is the median of the ratios of the rounds, so that what disturbs both disturbs neither; the times are medians too.
-//! - **Keys** are `IpAddr`s, visited in an order in which each depends on the answer about the one before, so that the processor cannot
-//!   fetch ahead. Every key has been seen before.
+//! - **Keys** are `IpAddr`s, visited in a random order in which each depends on the answer about the one before, so that the processor can
+//!   hardly fetch ahead. Every key has been seen before.
 //! - **Limits** are never reached in the rows that admit, and never recover in those that refuse.
 //! - **Memory**: bytes allocated and not freed while n keys come in, over n. **Pause**: the longest single check among them, the
 //!   shorter of two runs, since the system's own interruptions only ever add. Each run has a process of its own.
