@@ -60,6 +60,6 @@ fn a_request_that_does_not_wait_allocates_nothing() {
     allocates_nothing(
         RateLimitLayer::new(TokenBucket::new(rate)).keyed(address()).queue(5).skip(|head| head.uri.path() == "*").layer(probe()),
     );
-    // A leaky bucket at rest: a day's worth of intervals has passed since its last request.
+    // A leaky bucket that has drained before the next request: its interval is a nanosecond.
     allocates_nothing(RateLimitLayer::new(LeakyBucket::new(Rate::per_second(1_000_000_000))).layer(probe()));
 }

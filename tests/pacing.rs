@@ -6,13 +6,16 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Empty;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::{LeakyBucket, Rate, RateLimitLayer, TokenBucket, TokioClock, key};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_backpressure::{
+    Constant, FixedWindow, LeakyBucket, Rate, RateLimitLayer, Single, TokenBucket, TokioClock, WhenFull, key,
+};
 
 /// A request of the storm: when it comes, and for how long it waits before it goes away.
 #[derive(Clone, Copy, Debug)]
@@ -175,4 +178,112 @@ async fn nobody_waits_longer_than_max_wait_and_whose_turn_is_known_to_come_later
     let service = impatient.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
     let refused = service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(refused.status(), 429);
+}
+
+fn served_under(layer: &RateLimitLayer<Single<LeakyBucket, Constant<u64>, TokioClock>>) -> impl Echo + use<> {
+    layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&'static [u8]>::new()))))
+}
+
+trait Echo: Service<Request<()>, Response = Response<Empty<&'static [u8]>>, Error = Infallible> + Clone {}
+impl<S: Service<Request<()>, Response = Response<Empty<&'static [u8]>>, Error = Infallible> + Clone> Echo for S {}
+
+/// One a second, in paused time.
+fn leaky(queue: u32) -> RateLimitLayer<Single<LeakyBucket, Constant<u64>, TokioClock>> {
+    RateLimitLayer::new(LeakyBucket::new(Rate::per_second(1)).queue(queue)).clock(TokioClock::default())
+}
+
+async fn status(service: &impl Echo) -> u16 {
+    service.clone().oneshot(Request::new(())).await.map(|answer| answer.status().as_u16()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_even_where_the_head_is_due_and_has_not_noticed() {
+    let service = served_under(&leaky(5));
+    assert_eq!(status(&service).await, 200);
+    let mut head = Box::pin(status(&service));
+    assert!(head.as_mut().now_or_never().is_none());
+    // Its turn has come, but nobody has polled it since; a newcomer finds the quota free and the line not empty.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut newcomer = Box::pin(status(&service));
+    assert!(newcomer.as_mut().now_or_never().is_none());
+    assert_eq!(head.as_mut().now_or_never(), Some(200));
+    assert!(newcomer.as_mut().now_or_never().is_none(), "its turn is a second after that");
+    let began = Instant::now();
+    assert_eq!((newcomer.await, began.elapsed().as_secs()), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_costs_nothing_passes_those_who_wait() {
+    let layer = leaky(5).cost(|head| u64::from(head.uri.path() != "/free"));
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let send = |path: &'static str| service.clone().oneshot(Request::get(path).body(()).unwrap());
+    assert_eq!(send("/").await.unwrap().status(), 200);
+    let mut waits = Box::pin(send("/"));
+    assert!(waits.as_mut().now_or_never().is_none());
+    assert_eq!(send("/free").now_or_never().unwrap().unwrap().status(), 200);
+    assert_eq!(waits.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_is_that_of_its_cost() {
+    let layer = leaky(5).cost(|head| head.uri.path().len() as u64);
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let began = Instant::now();
+    let send = async |path: &'static str| {
+        let answer = service.clone().oneshot(Request::get(path).body(()).unwrap()).await.unwrap();
+        (answer.status().as_u16(), began.elapsed().as_secs())
+    };
+    // Three units take three seconds to drain, and then two.
+    let answers = futures_util::future::join_all(["/aa", "/b", "/", "/"].map(send)).await;
+    assert_eq!(answers, [(200, 0), (200, 3), (200, 5), (200, 6)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_given_back_however_many_requests_have_waited() {
+    let service = served_under(&leaky(2).max_waiting(2));
+    for _ in 0..20 {
+        let answers = futures_util::future::join_all((0..3).map(|_| status(&service))).await;
+        assert_eq!(answers.iter().filter(|status| **status == 200).count(), answers.len(), "{answers:?}");
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_a_head_that_is_stuck_leaves_when_its_time_is_up() {
+    let service = served_under(&leaky(5).max_wait(Duration::from_millis(1_500)));
+    assert_eq!(status(&service).await, 200);
+    let mut stuck = Box::pin(status(&service));
+    assert!(stuck.as_mut().now_or_never().is_none());
+    let began = Instant::now();
+    assert_eq!((status(&service).await, began.elapsed().as_millis()), (429, 1_500));
+    drop(stuck);
+    assert_eq!(status(&service).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_sleeps_notices_within_a_second_that_its_limit_was_raised() {
+    let layer = RateLimitLayer::new(FixedWindow::new(Rate::per_hour(1))).queue(5).clock(TokioClock::default());
+    let limiter = layer.limiter();
+    let service =
+        layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&'static [u8]>::new()))));
+    assert_eq!(status(&service).await, 200);
+    let mut waits = Box::pin(status(&service));
+    assert!(waits.as_mut().now_or_never().is_none());
+    limiter.reconfigure(FixedWindow::new(Rate::per_hour(1_000)));
+    let began = Instant::now();
+    assert_eq!((waits.await, began.elapsed().as_secs()), (200, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_a_place_in_a_full_table_nobody_waits() {
+    let layer = RateLimitLayer::new(FixedWindow::new(Rate::per_hour(1)))
+        .keyed(key::header("x-api-key"))
+        .max_keys(1)
+        .when_full(WhenFull::Refuse)
+        .queue(5)
+        .clock(TokioClock::default());
+    let service = layer.layer(service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))));
+    let send = |client| service.clone().oneshot(Request::builder().header("x-api-key", client).body(()).unwrap());
+    assert_eq!(send("a").await.unwrap().status(), 200);
+    assert_eq!(send("b").now_or_never().unwrap().unwrap().status(), 429);
 }

@@ -217,8 +217,7 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         K: Borrow<Q>,
     {
         let now = self.now();
-        let quota = |algorithm: &A, state: &mut A::State| algorithm.quota(algorithm.check(state, now, 0).level);
-        self.table.read(self.slot(key).0, quota).unwrap_or_else(|| quota(&self.algorithm(), &mut A::State::default()))
+        self.table.look(self.slot(key).0, now, |algorithm, state| algorithm.quota(algorithm.check(state, now, 0).level))
     }
 
     /// Gives back what a decision about this key took, as far as it still counts. Does nothing where the key is no longer tracked, or where it
@@ -263,8 +262,7 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
     }
 
     fn check(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<A>, Rejection> {
-        let check = |algorithm: &A, state: &mut A::State| algorithm.check(state, at, cost);
-        let decision = self.table.read(slot.0, check).unwrap_or_else(|| check(&self.algorithm(), &mut A::State::default()));
+        let decision = self.table.look(slot.0, at, |algorithm, state| algorithm.check(state, at, cost));
         ledger::judge(self.table.config(), &self.name, decision)
     }
 

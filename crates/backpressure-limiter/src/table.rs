@@ -23,6 +23,10 @@ use crate::sync::{AtomicUsize, Config, Guard, Lock};
 /// Before any of this, a newcomer takes the place of a key whose state is as good as new: that loses nothing. The question is what
 /// happens when there is none.
 ///
+/// Two things make the table full for a key: `max_keys` tracked, or a set of seven, to which its hash assigns it, that is taken by keys which
+/// may not be forgotten. The second befalls about one key in a hundred where all keys that may be tracked are at their limit; to have it more
+/// rarely, allow more keys than you expect.
+///
 /// No policy stops a client who can invent keys: it makes every key a newcomer. What they decide is who pays for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -136,6 +140,29 @@ impl<A: Algorithm> Table<A> {
             }
             None => answer(self.insert(algorithm, slots, print, now, apply)),
         }
+    }
+
+    /// Applies `read` to the state that a request of this key would meet now: its own, that of a new key, or the shared one.
+    pub(crate) fn look<R>(&self, print: u64, now: Timestamp, read: impl FnOnce(&A, &A::State) -> R) -> R {
+        let algorithm = self.config.load();
+        let print = occupied(print);
+        if let Some(set) = self.allocated(self.index(print)) {
+            let mut slots = set.lock();
+            if let Some(way) = slots.find(print) {
+                return read(&algorithm, slots.state(way));
+            }
+            let shares = match self.when_full {
+                WhenFull::Evict => slots.victim(&algorithm, now, Evict::NearestToFresh).is_none(),
+                WhenFull::Share => slots.victim(&algorithm, now, Evict::Fresh).is_none(),
+                WhenFull::Refuse | WhenFull::Admit => false,
+            };
+            let has_place = slots.empty().is_some() && self.len() < self.max_keys;
+            drop(slots);
+            if shares && !has_place {
+                return read(&algorithm, &self.overflow.lock());
+            }
+        }
+        read(&algorithm, &A::State::default())
     }
 
     /// Applies `read` to the state of the key if it is tracked.
@@ -282,7 +309,13 @@ impl<A: Algorithm> Table<A> {
         match self.when_full {
             WhenFull::Evict | WhenFull::Share => Answer::Of(apply(algorithm, &mut self.overflow.lock())),
             WhenFull::Refuse => {
-                let free_at = self.set(print).lock().free_at(algorithm);
+                // When a key of the newcomer's own set is as good as new it has its place. Where there is none, a place taken
+                // now is the best guess at one that is let go.
+                let free_at = self.set(print).lock().free_at(algorithm, now).unwrap_or_else(|| {
+                    let mut state = A::State::default();
+                    algorithm.take(&mut state, now, 1);
+                    algorithm.fresh_at(&state)
+                });
                 Answer::Full { retry_after: free_at.nanos_since(now).max(1) }
             }
             WhenFull::Admit => Answer::Untracked,

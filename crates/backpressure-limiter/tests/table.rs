@@ -1,8 +1,10 @@
 //! What a keyed limiter promises of its table.
 #![cfg(not(backpressure_loom))]
 
-use backpressure_core::{FixedWindow, ManualClock, Rate, TokenBucket};
-use backpressure_limiter::{KeyedLimiter, WhenFull};
+use std::time::Duration;
+
+use backpressure_core::{Algorithm, FixedWindow, LeakyBucket, ManualClock, Rate, Reason, SlidingLog, SlidingWindow, TokenBucket};
+use backpressure_limiter::{Coarse, KeyedLimiter, Limiter, WhenFull};
 
 /// Ten an hour for each of at most 10 000 clients.
 fn limiter() -> KeyedLimiter<(&'static str, u64), TokenBucket, ManualClock> {
@@ -22,7 +24,7 @@ fn keys_that_are_as_good_as_new_make_room_under_every_policy() {
             assert!(served >= 780, "{when_full:?}, generation {generation}: {served}");
             let asked_again = (0..800).filter(|client| limiter.check(&(generation * 1_000 + client)).is_ok()).count();
             assert!(when_full == WhenFull::Admit || asked_again <= 20, "{when_full:?}: {asked_again} were admitted twice");
-            clock.advance(std::time::Duration::from_secs(1));
+            clock.advance(Duration::from_secs(1));
         }
         assert!(limiter.len() <= 1_000);
     }
@@ -36,7 +38,7 @@ fn a_refused_newcomer_is_told_when_a_place_is_free() {
         .when_full(WhenFull::Refuse);
     assert!(limiter.check(&1).is_ok());
     let refused = limiter.check(&2).unwrap_err();
-    assert_eq!(refused.reason, backpressure_core::Reason::TooManyKeys);
+    assert_eq!(refused.reason, Reason::TooManyKeys);
     clock.advance(refused.retry_after.expect("a place will be free"));
     assert!(limiter.check(&2).is_ok());
 }
@@ -77,4 +79,57 @@ fn threads_that_race_over_few_keys_get_exactly_the_limit_of_each() {
         threads.into_iter().map(|thread| thread.join().expect("a thread that only counts")).sum()
     });
     assert_eq!(admitted, 500 * 10);
+}
+
+#[test]
+fn under_every_algorithm_a_key_that_is_being_refused_is_not_forgotten_for_newcomers() {
+    fn check<A: Algorithm>(algorithm: A) {
+        let limiter = KeyedLimiter::<u64, _, _>::with_clock(algorithm, ManualClock::new()).max_keys(1);
+        while limiter.check(&0).is_ok() {}
+        for newcomer in 1..100 {
+            let _ = limiter.check(&newcomer);
+            assert!(limiter.check(&0).is_err());
+        }
+    }
+    let rate = Rate::per_hour(3);
+    check(TokenBucket::new(rate));
+    check(LeakyBucket::new(rate).queue(5));
+    check(FixedWindow::new(rate));
+    check(SlidingWindow::new(rate));
+    check(SlidingLog::new(rate));
+    check((TokenBucket::new(rate), LeakyBucket::new(rate)));
+}
+
+#[test]
+fn a_newcomer_that_is_refused_in_a_full_table_is_not_called_back_at_once() {
+    let limiter = KeyedLimiter::<u64, _, _>::with_clock(FixedWindow::new(Rate::per_hour(1)), ManualClock::new())
+        .max_keys(1_000)
+        .when_full(WhenFull::Refuse);
+    let full: Vec<_> =
+        (0..10_000).filter_map(|key| limiter.check(&key).err()).filter(|r| r.reason == Reason::TooManyKeys).collect();
+    assert!(full.len() >= 9_000);
+    assert!(full.iter().all(|refused| refused.retry_after == Some(Duration::from_secs(3_600))));
+}
+
+#[test]
+fn looking_at_a_key_without_a_place_shows_the_state_that_it_would_share() {
+    let limiter = KeyedLimiter::<u64, _, _>::with_clock(FixedWindow::new(Rate::per_hour(1)), ManualClock::new()).max_keys(1);
+    assert!(limiter.check(&1).is_ok());
+    assert_eq!(limiter.peek(&2).remaining, 1);
+    assert!(limiter.check(&2).is_ok());
+    assert_eq!(limiter.peek(&3).remaining, 0);
+    assert!(limiter.check(&3).is_err());
+    limiter.clear();
+    assert!(limiter.check(&1).is_ok());
+    assert!(limiter.check(&2).is_ok(), "clearing forgets what they shared");
+}
+
+#[test]
+fn configuring_one_thing_keeps_the_others() {
+    let limiter = Limiter::new(FixedWindow::new(Rate::per_hour(1))).named("kept").keyed::<u64>();
+    let limiter = limiter.when_full(WhenFull::Refuse).max_keys(7).clock(Coarse::default());
+    let shown = format!("{limiter:?}");
+    for kept in ["name: \"kept\"", "max_keys: 7", "when_full: Refuse"] {
+        assert!(shown.contains(kept), "{shown}");
+    }
 }

@@ -60,7 +60,7 @@ fn a_waiter_that_leaves_as_it_is_called_passes_the_turn_on() {
 
 #[test]
 fn a_waiter_that_expires_as_it_is_called_takes_the_turn_or_leaves_it_to_the_next() {
-    // Entered once, outside: loom runs its threads on this one, and tokio insists that it is left in the reverse order of entering.
+    // Entered once, outside: loom runs its threads on this one, and tokio insists on being left in the reverse order of entering.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _entered = runtime.enter();
     let now = Instant::now();

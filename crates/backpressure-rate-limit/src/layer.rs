@@ -16,8 +16,9 @@ use crate::skip::Skip;
 /// A tower layer that admits requests by rate.
 ///
 /// Clones share one limit, and so do all services that a layer or its clones make: a limit of 1 stays 1 across the routes, methods and connections
-/// for which a host applies the layer. Changing the algorithm's surroundings (`keyed`, `max_keys`, `when_full`, `clock`, `queue`, `max_wait`,
-/// `max_waiting`, `missing`) makes a limit of its own; do it before cloning.
+/// for which a host applies the layer. Configure a layer before you clone it: `keyed`, `max_keys`, `when_full` and `clock` make a limit of its own;
+/// `named`, `queue`, `max_wait`, `max_waiting` and `missing` keep the limit and make lines of its own, so that who waits under one
+/// handle may be overtaken under another.
 ///
 /// See the [crate docs](crate) for examples and hazards.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +122,8 @@ impl<B: Ledger, K, N, A> RateLimitLayer<Rated<B, K, N>, A> {
     /// the leaky bucket, whose queue is that of its algorithm.
     ///
     /// Requests wait in the order in which they came, and the head takes its turn when it is due. A request that goes away lets those behind
-    /// move up at once.
+    /// move up at once. A limit that is reconfigured, cleared or given back to is noticed by those who wait within a second; the length of
+    /// a queue that is being used changes when it has been empty.
     pub fn queue(self, queue: usize) -> Self
     where
         B: Clone,

@@ -62,3 +62,37 @@ impl Lines {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backpressure_core::{FixedWindow, Rate};
+    use backpressure_limiter::KeyedLimiter;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_line_that_nobody_is_in() {
+        let slots = KeyedLimiter::<u32, _>::new(FixedWindow::new(Rate::per_second(1)));
+        let lines = Lines::new(100);
+        for key in 0..10_000 {
+            let slot = slots.slot(&key);
+            assert!(!lines.is_waited_for(slot));
+            let (first, second) = (lines.join(slot, 5), lines.join(slot, 5));
+            assert!(first.is_some() && second.is_some() && lines.is_waited_for(slot));
+            lines.leave(slot);
+            assert!(lines.is_waited_for(slot));
+            lines.leave(slot);
+        }
+        assert!(lines.lock().is_empty() && lines.waiting() == 0);
+    }
+
+    #[test]
+    fn at_the_bound_of_all_lines_nobody_joins_any() {
+        let slots = KeyedLimiter::<u32, _>::new(FixedWindow::new(Rate::per_second(1)));
+        let lines = Lines::new(2);
+        assert!(lines.join(slots.slot(&1), 9).is_some() && lines.join(slots.slot(&2), 9).is_some());
+        assert!(lines.join(slots.slot(&3), 9).is_none() && !lines.is_waited_for(slots.slot(&3)));
+        lines.leave(slots.slot(&1));
+        assert!(lines.join(slots.slot(&3), 9).is_some());
+    }
+}

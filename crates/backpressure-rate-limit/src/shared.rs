@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backpressure_core::Rejection;
+use backpressure_core::{Reason, Rejection};
 use backpressure_http::MissingKey;
 use backpressure_limiter::Ledger;
 
@@ -71,9 +71,10 @@ impl<B: Ledger> Shared<B> {
         self.patience.queue.unwrap_or_else(|| self.ledger.queue_capacity())
     }
 
-    /// Whether a refused request waits instead: it may, waiting helps, and its turn comes in time.
+    /// Whether a refused request waits instead: its turn will come, and in time, and it may. For a place in the table nobody waits.
     pub(crate) fn may_wait(&self, rejection: &Rejection) -> bool {
-        rejection.retry_after.is_some_and(|wait| wait <= self.patience.max_wait) && self.queue() > 0
+        let turn_in_time = rejection.retry_after.is_some_and(|wait| wait <= self.patience.max_wait);
+        rejection.reason == Reason::RateLimit && turn_in_time && self.queue() > 0
     }
 }
 

@@ -99,7 +99,7 @@ impl<B: Ledger> Waiting<B> {
             };
             let in_time = |wait: &Duration| this.joined.as_ref().is_some_and(|joined| joined.has_time_for(*wait));
             match refused.retry_after.filter(in_time) {
-                Some(wait) => this.due.set(Some(tokio::time::sleep(wait))),
+                Some(wait) => this.due.set(Some(tokio::time::sleep(wait.min(LONGEST_SLEEP)))),
                 None => return Poll::Ready(Err(refused)),
             }
         }
@@ -110,9 +110,9 @@ impl<B: Ledger> Waiter<B> {
     /// Takes a place in the line of the slot, if there is one.
     fn join(&self) -> Option<(Joined<B>, backpressure_queue::Wait)> {
         let shared = &self.shared;
+        let (at, until) = (shared.ledger.now(), Instant::now().checked_add(shared.patience.max_wait));
         let line = shared.lines.join(self.slot, shared.queue())?;
-        let until = Instant::now().checked_add(shared.patience.max_wait);
-        let joined = Joined { shared: Arc::clone(shared), slot: self.slot, at: shared.ledger.now(), until };
+        let joined = Joined { shared: Arc::clone(shared), slot: self.slot, at, until };
         let wait = line.wait();
         Some((
             joined,
@@ -131,20 +131,21 @@ impl<B: Ledger> Waiter<B> {
     fn take_turn(&self, joined: Option<&Joined<B>>) -> Result<Taking<Arc<Shared<B>>, B>, Rejection> {
         let ledger = &self.shared.ledger;
         let now = ledger.now();
-        let mut at = now.saturating_sub(LATEST).max(joined.map_or(now, |joined| joined.at));
-        loop {
-            let mut refused = match ledger.admit(self.slot, at, self.cost) {
-                Ok(taken) => return Ok(Taking::new(Arc::clone(&self.shared), self.slot, taken)),
-                Err(refused) => refused,
-            };
-            let Some(wait) = refused.retry_after else { return Err(refused) };
-            let due = at.saturating_add(nanos(wait).max(1));
-            if due > now {
-                refused.retry_after = Some(Duration::from_nanos(due.nanos_since(now)));
-                return Err(refused);
-            }
-            at = due;
+        let admit =
+            |at| ledger.admit(self.slot, at, self.cost).map(|taken| Taking::new(Arc::clone(&self.shared), self.slot, taken));
+        let earliest = now.saturating_sub(LATEST).max(joined.map_or(now, |joined| joined.at));
+        let mut refused = match admit(earliest) {
+            Ok(taking) => return Ok(taking),
+            Err(refused) => refused,
+        };
+        let Some(wait) = refused.retry_after else { return Err(refused) };
+        let due = earliest.saturating_add(nanos(wait));
+        if due <= now {
+            // Somebody else may have taken meanwhile: then it is as if the turn had not come.
+            return admit(due).or_else(|_taken| admit(now));
         }
+        refused.retry_after = Some(Duration::from_nanos(due.nanos_since(now)));
+        Err(refused)
     }
 
     /// Returns the refusal for a request that finds no place in line, or whose time is up.
@@ -184,3 +185,7 @@ impl<B: Ledger> fmt::Debug for Waiting<B> {
 
 /// Nanoseconds that a turn may lie back: twice the resolution of tokio's timers.
 const LATEST: u64 = 2_000_000;
+
+/// How long the head of a line sleeps before it looks again: a limit that was reconfigured, cleared or given back to meanwhile may let it go on
+/// sooner than it was told.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);

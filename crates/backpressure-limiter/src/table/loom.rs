@@ -99,6 +99,51 @@ fn an_eviction_races_with_a_decision_about_the_evicted_key_and_neither_is_lost()
 }
 
 #[test]
+fn two_threads_that_bring_one_new_key_to_a_full_table_count_on_one_state() {
+    model(|| {
+        let table = Arc::new(Table::new(TokenBucket::new(Rate::per_day(2)), 1, WhenFull::Evict));
+        assert!(admits(&table, 7));
+        let raced = race(&table, vec![|t| admits(t, 8), |t| admits(t, 8)]);
+        let later = [admits(&table, 8), admits(&table, 8)];
+        assert!(raced.iter().chain(&later).filter(|admitted| **admitted).count() <= 2);
+        assert_eq!(table.len(), 1);
+    });
+}
+
+#[test]
+fn two_threads_that_take_the_place_of_a_fresh_key_elsewhere_count_on_one_state() {
+    // Two sets: the first belongs to the low prints, the second to the high ones.
+    const HIGH: u64 = u64::MAX;
+    model(|| {
+        let table = Arc::new(Table::new(one(), 4, WhenFull::Share));
+        for print in 1..=4 {
+            assert!(admits(&table, print));
+        }
+        // All four are as good as new a day later, and none of them is in the newcomer's set.
+        let bring = |t: &Bucket, print| {
+            let later = NOW.saturating_add(86_400_000_000_000);
+            t.update(
+                print,
+                later,
+                |bucket, state| bucket.admit(state, later, 1),
+                |answer| matches!(answer, Answer::Of(d) if d.is_admitted()),
+            )
+        };
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let table = Arc::clone(&table);
+                thread::spawn(move || bring(&table, HIGH))
+            })
+            .collect();
+        let admitted = threads.into_iter().map(|thread| thread.join().expect("a model that panics has failed already"));
+        assert_eq!(admitted.filter(|admitted| *admitted).count(), 1);
+        let tracked = [1, 2, 3, 4, HIGH].iter().filter(|print| table.read(**print, |_, _| ()).is_some()).count();
+        assert_eq!(table.len(), tracked, "what was reserved twice was let go");
+        assert!(!bring(&table, HIGH));
+    });
+}
+
+#[test]
 fn removing_races_with_inserting_and_the_count_stays_right() {
     model(|| {
         let table = Arc::new(Table::new(one(), 2, WhenFull::Evict));

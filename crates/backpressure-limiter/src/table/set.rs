@@ -74,9 +74,9 @@ impl<S: Default> Slots<S> {
         (evict == Evict::NearestToFresh || algorithm.fresh_at(&self.states[nearest]) <= now).then_some(nearest)
     }
 
-    /// Returns when the first key of the set is as good as new.
-    pub(super) fn free_at<A: Algorithm<State = S>>(&self, algorithm: &A) -> Timestamp {
-        self.occupied().map(|way| algorithm.fresh_at(&self.states[way])).min().unwrap_or(Timestamp::ORIGIN)
+    /// Returns when the first key of the set is as good as new, if that is still to come.
+    pub(super) fn free_at<A: Algorithm<State = S>>(&self, algorithm: &A, now: Timestamp) -> Option<Timestamp> {
+        self.occupied().map(|way| algorithm.fresh_at(&self.states[way])).min().filter(|at| *at > now)
     }
 
     fn occupied(&self) -> impl Iterator<Item = usize> + '_ {
@@ -84,10 +84,9 @@ impl<S: Default> Slots<S> {
     }
 }
 
-/// Whether the cheapest request of this key would be refused now.
+/// Whether the cheapest request of this key could not go on now. One that would be delayed counts: forgotten, it would go on at once.
 fn is_refused<A: Algorithm>(algorithm: &A, state: &A::State, now: Timestamp) -> bool {
-    use backpressure_core::Outcome::{Never, Reject};
-    matches!(algorithm.check(state, now, 1).outcome, Reject { .. } | Never)
+    !algorithm.check(state, now, 1).is_admitted()
 }
 
 #[cfg(test)]
