@@ -1,6 +1,7 @@
 //! An axum server with four rate limits, which shows itself what they do.
 //!
-//! `cargo run --example quickstart` starts it on 127.0.0.1:3000, sends a burst over TCP to each route, obeys `Retry-After` once, prints
+//! `cargo run --example quickstart` starts it on 127.0.0.1:3000, sends a burst over TCP to each route, obeys `Retry-After` once,
+//! prints
 //! what happened, and serves until Ctrl-C. `--port N` listens elsewhere (0: any free port); `--once` ends after the table.
 
 #![expect(clippy::print_stdout, reason = "programs talk to the person who started them")]
@@ -97,7 +98,8 @@ async fn demonstrate(client: Client) -> bool {
     as_promised
 }
 
-/// Sends 25 requests at once to a route that admits `admits`, and `per_second` more for each second that the burst takes. Returns a line of
+/// Sends 25 requests at once to a route that admits `admits`, and `per_second` more for each second that the burst takes.
+/// Returns a line of
 /// the table, and whether all went as promised.
 async fn burst(client: Client, path: &'static str, admits: usize, per_second: usize) -> (String, bool) {
     let began = now();

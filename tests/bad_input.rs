@@ -1,4 +1,5 @@
-//! What a configuration can get wrong fails at construction; whatever a client sends is bounded and answered, and counts for nothing where it is
+//! What a configuration can get wrong fails at construction; whatever a client sends is bounded and answered, and counts for
+//! nothing where it is
 //! refused.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]

@@ -32,14 +32,16 @@ enum Fate {
     Left,
 }
 
-/// Arrivals fall on multiples of `GRID`, departures 150 ms after one, and the turns of a busy line 1, 2, 3 … ms after: no two of them meet in
+/// Arrivals fall on multiples of `GRID`, departures 150 ms after one, and the turns of a busy line 1, 2, 3 … ms after: no two of
+/// them meet in
 /// one millisecond, where the order would be anybody's guess.
 const GRID: u64 = 200;
 const INTERVAL: u64 = GRID + 1;
 
 const QUEUE: u32 = 5;
 
-/// Who is served when, from the definition: one turn each interval, to the one that has waited longest, for those who are still there; a request that finds
+/// Who is served when, from the definition: one turn each interval, to the one that has waited longest, for those who are still
+/// there; a request that finds
 /// as many waiting as may is refused.
 fn model(arrivals: &[Arrival]) -> Vec<Fate> {
     let mut fates = vec![Fate::Refused; arrivals.len()];

@@ -10,9 +10,11 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tower_service::Service;
 
-/// A service that answers at once, panics when it is called without having been polled ready, and counts who is ready and who was called.
+/// A service that answers at once, panics when it is called without having been polled ready, and counts who is ready and who
+/// was called.
 ///
-/// A clone is not ready, whatever it was cloned from; dropping a ready one gives its reservation back, as tower's contract wants it.
+/// A clone is not ready, whatever it was cloned from; dropping a ready one gives its reservation back, as tower's contract wants
+/// it.
 #[derive(Debug, Default)]
 pub struct Probe {
     seen: Arc<Seen>,

@@ -43,7 +43,8 @@ pub trait Algorithm: Copy {
 
     /// Undoes the part of an admitted decision that still counts at `now`; what has expired or drained since is gone.
     ///
-    /// Each decision at most once. No interval then admits more than its bound, counting what was not given back: windows and logs exactly;
+    /// Each decision at most once. No interval then admits more than its bound, counting what was not given back: windows and
+    /// logs exactly;
     /// buckets by no more than what was given back, since those who come later move up into the gap.
     fn give_back(&self, state: &mut Self::State, taken: &Decision<Self::Level>, now: Timestamp);
 

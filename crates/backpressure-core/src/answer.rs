@@ -6,7 +6,8 @@ use crate::{Rejection, Standing};
 
 /// Turns what a layer decided into what its caller gets.
 ///
-/// `Req`, `Res` and `Err` are those of the service inside; [`Response`](Self::Response) and [`Error`](Self::Error) are those of the
+/// `Req`, `Res` and `Err` are those of the service inside; [`Response`](Self::Response) and [`Error`](Self::Error) are those of
+/// the
 /// layer round it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot answer a refused `{Req}` where the service answers `Result<{Res}, {Err}>`",
@@ -32,7 +33,8 @@ pub trait Answer<Req, Res, Err> {
     /// Where a refusal is an error to this caller.
     fn refuse(&self, context: Self::Context, rejection: Rejection) -> Result<Self::Response, Self::Error>;
 
-    /// Passes on the response to an admitted request. `standing` is there if [`wants_standing`](Self::wants_standing) says so and the limit counts.
+    /// Passes on the response to an admitted request. `standing` is there if [`wants_standing`](Self::wants_standing) says so
+    /// and the limit counts.
     fn admit(&self, context: Self::Context, standing: Option<Standing>, response: Res) -> Self::Response;
 
     /// Passes on an error of the service.

@@ -33,7 +33,8 @@ pub enum Outcome {
     },
     /// The request is refused.
     Reject {
-        /// Nanoseconds after which the same request goes on, or gets its turn, if no other came between, and not one earlier. At least 1.
+        /// Nanoseconds after which the same request goes on, or gets its turn, if no other came between, and not one earlier. At
+        /// least 1.
         retry_after: u64,
     },
     /// The cost exceeds the capacity: the request is never admitted, however long it waits.
@@ -101,7 +102,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Returns the quota nearer to exhaustion: the one with less remaining, and of two equal ones the one that is whole again later.
+    /// Returns the quota nearer to exhaustion: the one with less remaining, and of two equal ones the one that is whole again
+    /// later.
     #[must_use]
     pub fn tighter(self, other: Self) -> Self {
         if (other.remaining, self.reset_after) < (self.remaining, other.reset_after) { other } else { self }

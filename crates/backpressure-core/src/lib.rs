@@ -1,6 +1,7 @@
 //! Decides: the arithmetic of back-pressure, and the words for it.
 //!
-//! Nothing in this crate reads a clock, takes a lock, waits or does I/O; it has no dependencies. Time comes in as a [`Timestamp`],
+//! Nothing in this crate reads a clock, takes a lock, waits or does I/O; it has no dependencies. Time comes in as a
+//! [`Timestamp`],
 //! an [`Algorithm`] looks at a small state and answers with a [`Decision`]. That makes every decision testable to the
 //! nanosecond, and the same arithmetic serves a tower layer, a simulation and a script inside a store.
 //!
@@ -39,7 +40,8 @@
 //!
 //! - **Rounding.** An interval that is not a whole number of nanoseconds is rounded up: the limit is never faster than its rate,
 //!   and a rate for which that costs more than 1 % is refused at construction.
-//! - **Clocks that step back.** No limit admits more for it than it would have at the latest time for which it admitted anything, receipts given
+//! - **Clocks that step back.** No limit admits more for it than it would have at the latest time for which it admitted
+//!   anything, receipts given
 //!   back apart; its promises hold again once the clock has caught up.
 
 mod algorithm;

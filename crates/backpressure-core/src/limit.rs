@@ -6,7 +6,8 @@ use crate::{Rejection, Standing};
 
 /// Decides whether a request may go on: now, later, or not.
 ///
-/// The one thing that a layer needs to know about a limit. A local limit answers at once and lends a permit that borrows from it; only a request that
+/// The one thing that a layer needs to know about a limit. A local limit answers at once and lends a permit that borrows from
+/// it; only a request that
 /// has to wait owns anything.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot limit a `{Req}`",

@@ -8,7 +8,8 @@ use std::sync::Arc;
 ///
 /// Made from a `&'static str` at no cost, or from a `String` shared by all who hold it.
 ///
-/// On the wire a name is a Structured Field String (RFC 9651 section 3.3.3), which is printable ASCII: the HTTP answers write `?` for any other character.
+/// On the wire a name is a Structured Field String (RFC 9651 section 3.3.3), which is printable ASCII: the HTTP answers write
+/// `?` for any other character.
 #[derive(Clone)]
 pub struct Name(Kind);
 

@@ -81,7 +81,8 @@ impl Rejection {
         self
     }
 
-    /// Returns the wait in whole seconds as protocols carry it: rounded up, and at least 1, so that a client that obeys it is never early
+    /// Returns the wait in whole seconds as protocols carry it: rounded up, and at least 1, so that a client that obeys it is
+    /// never early
     /// (RFC 9110 section 10.2.3: `delay-seconds = 1*DIGIT`).
     #[must_use]
     pub fn retry_after_secs(&self) -> Option<u64> {

@@ -2,7 +2,8 @@
 
 /// A point in time: nanoseconds since an origin that the [`Clock`](crate::Clock) chose.
 ///
-/// All arithmetic saturates: 2⁶⁴ ns are 584 years. At the very last of them limits no longer hold, for lack of a later time; nothing panics.
+/// All arithmetic saturates: 2⁶⁴ ns are 584 years. At the very last of them limits no longer hold, for lack of a later time;
+/// nothing panics.
 /// Two timestamps compare only if they come from the same clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);

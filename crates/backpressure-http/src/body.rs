@@ -9,7 +9,8 @@ use pin_project::pin_project;
 
 /// The body of a service, or that of a refusal in front of it.
 ///
-/// Its data is [`Bytes`] as axum and tonic demand; data of another type is copied, `Bytes` are not. Trailers, size and end of the inner body
+/// Its data is [`Bytes`] as axum and tonic demand; data of another type is copied, `Bytes` are not. Trailers, size and end of
+/// the inner body
 /// are passed on. Nothing is boxed.
 #[pin_project]
 #[derive(Debug)]

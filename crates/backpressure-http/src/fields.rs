@@ -6,23 +6,28 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// In which form clients are told their quota.
 ///
-/// The fields are not a standard yet, and their form has changed from draft to draft; this chooses the one that your clients read. Integers
-/// are cut at 15 digits, the most that a Structured Field carries (RFC 9651 section 3.3.1); in the names of policies `"` and `\` are escaped and everything
+/// The fields are not a standard yet, and their form has changed from draft to draft; this chooses the one that your clients
+/// read. Integers
+/// are cut at 15 digits, the most that a Structured Field carries (RFC 9651 section 3.3.1); in the names of policies `"` and `\`
+/// are escaped and everything
 /// but printable ASCII is replaced by `?` (section 3.3.3).
 ///
-/// On a refusal the time in these fields equals `Retry-After`; on an admitted response it is the time until the whole limit is available again. Both
+/// On a refusal the time in these fields equals `Retry-After`; on an admitted response it is the time until the whole limit is
+/// available again. Both
 /// are whole seconds, rounded up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RateLimitFields {
     /// `RateLimit-Policy: "name";q=100;w=60` and `RateLimit: "name";r=0;t=5`: draft-ietf-httpapi-ratelimit-headers-11
-    /// sections 3 and 4 (May 2026). A window shorter than a second is told as one second: the draft has no smaller one (section 3.1.3).
+    /// sections 3 and 4 (May 2026). A window shorter than a second is told as one second: the draft has no smaller one (section
+    /// 3.1.3).
     #[default]
     Draft11,
     /// `RateLimit-Policy: 100;w=60` and `RateLimit: limit=100, remaining=0, reset=5`: draft-ietf-httpapi-ratelimit-headers-07
     /// sections 3.1 and 3.5 (2023), which many gateways still send. The name of the policy is not told.
     Draft7,
-    /// `X-RateLimit-Limit: 100`, `X-RateLimit-Remaining: 0` and `X-RateLimit-Reset: 5`: no specification; the reset is in seconds from now, as
+    /// `X-RateLimit-Limit: 100`, `X-RateLimit-Remaining: 0` and `X-RateLimit-Reset: 5`: no specification; the reset is in
+    /// seconds from now, as
     /// most clients take it.
     Legacy,
     /// None.

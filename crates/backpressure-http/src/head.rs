@@ -4,7 +4,8 @@ use http::{Extensions, HeaderMap, Method, Request, Uri};
 
 /// What a closure sees of an HTTP request: everything but the body.
 ///
-/// Closures take `Head<'_>` and not `&Request<B>`, so that their argument needs no annotation and one layer value serves hosts with
+/// Closures take `Head<'_>` and not `&Request<B>`, so that their argument needs no annotation and one layer value serves hosts
+/// with
 /// different body types. It is four references: copying it costs nothing.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "made by whoever tests a closure; a request has no other parts that matter here")]

@@ -36,14 +36,18 @@
 //!
 //! # Hazards
 //!
-//! - **Invented keys.** A field that nobody has authenticated says what the client wants it to say: with a new value for each request it is
-//!   always a newcomer. The bound of the keyed table holds anyway, but the limit of that client does not. Key by what was verified (an extension that
+//! - **Invented keys.** A field that nobody has authenticated says what the client wants it to say: with a new value for each
+//!   request it is
+//!   always a newcomer. The bound of the keyed table holds anyway, but the limit of that client does not. Key by what was
+//!   verified (an extension that
 //!   your authentication has set), and put a limit that the client cannot choose round it.
 //! - **IPv6.** A household has at least a /64 of addresses: key by the first 64 bits (or 56), not by all 128.
 //!   [`extension`] has an example.
-//! - **Proxies.** Behind one, the address of the connection is that of the proxy, the same for everybody; and `X-Forwarded-For` counts only as far
+//! - **Proxies.** Behind one, the address of the connection is that of the proxy, the same for everybody; and `X-Forwarded-For`
+//!   counts only as far
 //!   as trusted proxies wrote it.
-//! - **Memory.** Limiters store a 64-bit hash of the key and not its value, so a long key occupies no memory; hashing it costs time in proportion to
+//! - **Memory.** Limiters store a 64-bit hash of the key and not its value, so a long key occupies no memory; hashing it costs
+//!   time in proportion to
 //!   its length, which the host bounds by its limit on the size of a request's head.
 
 mod closure;

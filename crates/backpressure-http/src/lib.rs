@@ -1,7 +1,9 @@
 //! Answers: refusals as HTTP responses, rate-limit header fields and client keys.
 //!
-//! What a layer needs to know of HTTP: from the request [whose it is](key) and [what it costs](Read), and for the response what a refused client is told
-//! ([`Respond`], [`RespondWithBody`]). Most users meet it through the layers of `tower-backpressure`. Use it directly to write a layer, or in a handler that asks a
+//! What a layer needs to know of HTTP: from the request [whose it is](key) and [what it costs](Read), and for the response what
+//! a refused client is told
+//! ([`Respond`], [`RespondWithBody`]). Most users meet it through the layers of `tower-backpressure`. Use it directly to write a
+//! layer, or in a handler that asks a
 //! limiter itself. Services that do not speak HTTP answer with `Fail`, `Wrap` or `answer_with` of `backpressure-core`.
 //!
 //! # What the caller sees
@@ -36,7 +38,8 @@
 //! # }
 //! ```
 //!
-//! Overload looks the same with 503 and without a quota. Configured, for clients that read the older fields and a body that says why:
+//! Overload looks the same with 503 and without a quota. Configured, for clients that read the older fields and a body that says
+//! why:
 //!
 //! ```
 //! use backpressure_core::{Reason, Rejection};
@@ -80,19 +83,29 @@
 //!
 //! # Hazards
 //!
-//! - **Browsers.** A script of another origin sees a refusal only if it carries the CORS fields: put the CORS layer *outside* the limit, or skip `OPTIONS` so that
-//!   preflights are not refused. It reads the fields above only where `Access-Control-Expose-Headers` names them (`Retry-After`, `Retry-After-Ms`,
-//!   `RateLimit`, `RateLimit-Policy`); it may always read the body that CORS lets it have, which is why `retry-after-ms` is there too.
-//! - **Caches.** A 429 must not be stored by a cache (RFC 6585 section 4), and 400 and 503 are not stored unless something says so (RFC 9110
-//!   section 15.1): so no `Cache-Control` is set. Do not let a layer outside put one on every response. For admitted responses see
+//! - **Browsers.** A script of another origin sees a refusal only if it carries the CORS fields: put the CORS layer *outside*
+//!   the limit, or skip `OPTIONS` so that
+//!   preflights are not refused. It reads the fields above only where `Access-Control-Expose-Headers` names them (`Retry-After`,
+//!   `Retry-After-Ms`,
+//!   `RateLimit`, `RateLimit-Policy`); it may always read the body that CORS lets it have, which is why `retry-after-ms` is
+//!   there too.
+//! - **Caches.** A 429 must not be stored by a cache (RFC 6585 section 4), and 400 and 503 are not stored unless something says
+//!   so (RFC 9110
+//!   section 15.1): so no `Cache-Control` is set. Do not let a layer outside put one on every response. For admitted responses
+//!   see
 //!   [`on_admitted`](Respond::on_admitted).
-//! - **Herds.** Who is refused at the same time by a limit that all share is told the same time, and comes back at the same time; so does everybody at the end of
-//!   a fixed window (draft 11 section 8.5). The times here are exact, without jitter, because an exact time is a promise that can be tested. Clients should
+//! - **Herds.** Who is refused at the same time by a limit that all share is told the same time, and comes back at the same
+//!   time; so does everybody at the end of
+//!   a fixed window (draft 11 section 8.5). The times here are exact, without jitter, because an exact time is a promise that
+//!   can be tested. Clients should
 //!   add a random part on top of `Retry-After`; a limit for each client, or one that slides, spreads them by itself.
-//! - **Telling strangers.** The fields say how large a limit is and how much of it is left. Where it is shared, each client learns how busy the
+//! - **Telling strangers.** The fields say how large a limit is and how much of it is left. Where it is shared, each client
+//!   learns how busy the
 //!   others are (draft 11 section 8.2): [`RateLimitFields::Off`] keeps that back and still tells when to come again.
-//! - **Rounding.** Seconds are rounded up: who waits for `Retry-After` waits up to a second longer than necessary, which is ten times too long where the next
-//!   request would be admitted after 100 ms. `Retry-After-Ms` is there for that; it is no standard, though several client libraries read it.
+//! - **Rounding.** Seconds are rounded up: who waits for `Retry-After` waits up to a second longer than necessary, which is ten
+//!   times too long where the next
+//!   request would be admitted after 100 ms. `Retry-After-Ms` is there for that; it is no standard, though several client
+//!   libraries read it.
 //! - **Invented keys.** See the [hazards of keys](key#hazards).
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 /// What happens to a request that has no [key](crate::key::Key).
 ///
-/// A missing key is mostly a mistake of deployment: an axum server without `into_make_service_with_connect_info` gives *no* request an address.
+/// A missing key is mostly a mistake of deployment: an axum server without `into_make_service_with_connect_info` gives *no*
+/// request an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingKey {
@@ -11,6 +12,7 @@ pub enum MissingKey {
     Share,
     /// They are refused, over HTTP with 400: the same request will never succeed.
     Refuse,
-    /// They pass uncounted. Only where requests without a key are limited elsewhere: whoever can leave the key out is unlimited here.
+    /// They pass uncounted. Only where requests without a key are limited elsewhere: whoever can leave the key out is unlimited
+    /// here.
     Skip,
 }

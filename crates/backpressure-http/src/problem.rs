@@ -10,7 +10,8 @@ use crate::{AnswerBody, RateLimitFields, Respond};
 
 /// Answers as [`Respond`] does, with a body that says why: `application/problem+json` (RFC 9457).
 ///
-/// The service may have any body, also one that is not `Default` (hyper's `Incoming` in a proxy); that of the layer is [`AnswerBody`].
+/// The service may have any body, also one that is not `Default` (hyper's `Incoming` in a proxy); that of the layer is
+/// [`AnswerBody`].
 ///
 /// | member | value |
 /// |---|---|
@@ -242,7 +243,8 @@ mod tests {
         wire
     }
 
-    /// RFC 6585 section 4: the response SHOULD explain the condition; RFC 9457 section 3; draft-ietf-httpapi-ratelimit-headers-11 section 5.1.
+    /// RFC 6585 section 4: the response SHOULD explain the condition; RFC 9457 section 3;
+    /// draft-ietf-httpapi-ratelimit-headers-11 section 5.1.
     #[test]
     fn a_used_up_rate_is_a_quota_exceeded() {
         let golden = "\

@@ -8,7 +8,8 @@ use crate::Head;
 
 /// Reads a `T` from a request.
 ///
-/// Not implemented for closures, because a closure over a [`Head`] and one over a whole request could not be told apart: wrap them with
+/// Not implemented for closures, because a closure over a [`Head`] and one over a whole request could not be told apart: wrap
+/// them with
 /// [`from_head`] or [`from_request`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not read a `{T}` from a `{Req}`",

@@ -14,16 +14,20 @@ use crate::{RateLimitFields, RespondWithBody};
 /// | [`MissingKey`](Reason::MissingKey) | 400 | no: nobody could say |
 /// | all others | 503 | where the time is known |
 ///
-/// The fields are `Retry-After` in whole seconds, rounded up and never 0 (RFC 9110 section 10.2.3), so that a client which obeys is never early;
+/// The fields are `Retry-After` in whole seconds, rounded up and never 0 (RFC 9110 section 10.2.3), so that a client which obeys
+/// is never early;
 /// `Retry-After-Ms`, which is no standard, for clients that can do better than a second; and the quota in the form of
-/// [`RateLimitFields`] where the limit counts. The [`Rejection`] itself is in the extensions of the response, for the layers outside: logs, metrics, pages.
+/// [`RateLimitFields`] where the limit counts. The [`Rejection`] itself is in the extensions of the response, for the layers
+/// outside: logs, metrics, pages.
 ///
-/// Keeps the types of response and error that the service has. The body of a refusal is `Default::default()`; where the body type has none (hyper's `Incoming`), or
+/// Keeps the types of response and error that the service has. The body of a refusal is `Default::default()`; where the body
+/// type has none (hyper's `Incoming`), or
 /// clients want to read why, use [`with_body`](Self::with_body).
 ///
 /// # Memory
 ///
-/// A refusal makes seven small allocations: two for the values of all fields, two for the map that they are in, three for the extension. It takes about 3 300
+/// A refusal makes seven small allocations: two for the values of all fields, two for the map that they are in, three for the
+/// extension. It takes about 3 300
 /// instructions, half of which are those of the map and the extension whatever is written.
 ///
 /// # Examples
@@ -77,10 +81,12 @@ impl Respond {
 
     /// Tells the quota to admitted clients too, so that they can slow down before they are refused.
     ///
-    /// Costs two header fields on each response: about 2 000 instructions where the response has no other fields. A response that has one of the fields already
+    /// Costs two header fields on each response: about 2 000 instructions where the response has no other fields. A response
+    /// that has one of the fields already
     /// keeps those that it has and gets none: what the service, or a limit further inside, says of itself stands.
     ///
-    /// Not for responses that a shared cache may store: it would tell one client the quota of another (clients are to ignore the fields on responses from a
+    /// Not for responses that a shared cache may store: it would tell one client the quota of another (clients are to ignore the
+    /// fields on responses from a
     /// cache, draft 11 section 7.3). Mind redirections: at `r=0` a client may wait before it follows them (section 6).
     pub const fn on_admitted(mut self) -> Self {
         self.tells = Tells::Everyone;
@@ -177,7 +183,8 @@ mod tests {
         Answer::<Request<()>, Response<String>, Infallible>::wants_standing(&respond)
     }
 
-    /// RFC 6585 section 4 (status), RFC 9110 section 10.2.3 (Retry-After), draft-ietf-httpapi-ratelimit-headers-11 sections 3 and 4 (fields) and 6
+    /// RFC 6585 section 4 (status), RFC 9110 section 10.2.3 (Retry-After), draft-ietf-httpapi-ratelimit-headers-11 sections 3
+    /// and 4 (fields) and 6
     /// (Retry-After not earlier than `t`).
     #[test]
     fn a_used_up_rate_is_answered_with_429() {

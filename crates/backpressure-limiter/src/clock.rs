@@ -6,7 +6,8 @@ use backpressure_core::{Clock, Timestamp};
 
 /// The default clock: monotonic, precise to the nanosecond or nearly so, about 10 ns a reading.
 ///
-/// Reads the processor's time stamp counter where it is invariant, else the clock of the operating system. The first one made in a process
+/// Reads the processor's time stamp counter where it is invariant, else the clock of the operating system. The first one made in
+/// a process
 /// calibrates the counter, which takes some milliseconds.
 #[derive(Clone, Debug)]
 pub struct Monotonic {
@@ -39,7 +40,8 @@ impl Clock for Monotonic {
 
 /// A clock that costs a memory read and is as precise as the thread that updates it.
 ///
-/// Reads what [`quanta::Upkeep`] last stored: start one, with the interval that is precise enough, and keep its handle. Without it the
+/// Reads what [`quanta::Upkeep`] last stored: start one, with the interval that is precise enough, and keep its handle. Without
+/// it the
 /// clock reads the precise time on each call. Promises hold to within the interval.
 ///
 /// ```

@@ -17,18 +17,22 @@ use crate::table::{Answer, Table, WhenFull};
 /// One limit for each key, in memory that is bounded whatever the keys are; shared by everybody who holds a clone.
 ///
 /// Decisions are exact: while a key is tracked its limit holds to the nanosecond, across threads. The table never tracks
-/// more than [`max_keys`](Self::max_keys); [`WhenFull`] says what happens then. There is no background thread and no pause: what has expired is
+/// more than [`max_keys`](Self::max_keys); [`WhenFull`] says what happens then. There is no background thread and no pause: what
+/// has expired is
 /// replaced when a newcomer needs its place.
 ///
 /// # Memory
 ///
-/// 37 bytes for each of `max_keys` with token and leaky buckets, 55 with windows (the sliding log: as [its docs](backpressure_core::SlidingLog)
+/// 37 bytes for each of `max_keys` with token and leaky buckets, 55 with windows (the sliding log: as [its
+/// docs](backpressure_core::SlidingLog)
 /// say), allocated in pieces of 16 KiB and more as keys are hashed into them: some thousands of keys touch nearly all of it.
 ///
 /// # What is stored of a key
 ///
-/// A 64-bit hash with a seed of its own for each limiter, and no client's address. Two of n keys share a limit with a chance of n² / 2⁶⁵:
-/// one in 37 million for a million keys. The hash (foldhash) resists keys chosen without knowledge of the seed; it is not cryptographic, and who can
+/// A 64-bit hash with a seed of its own for each limiter, and no client's address. Two of n keys share a limit with a chance of
+/// n² / 2⁶⁵:
+/// one in 37 million for a million keys. The hash (foldhash) resists keys chosen without knowledge of the seed; it is not
+/// cryptographic, and who can
 /// measure collisions could in the end find keys that share one set, which costs those keys their own limits, not anybody else's.
 ///
 /// ```
@@ -115,7 +119,8 @@ impl<K, A: Algorithm, C> KeyedLimiter<K, A, C> {
 
     /// Replaces the configuration for every key and every holder at once; what has been taken stays taken.
     ///
-    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty stays empty at any rate.
+    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty
+    /// stays empty at any rate.
     pub fn reconfigure(&self, algorithm: A) {
         self.table.config().store(algorithm);
     }
@@ -166,7 +171,8 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
     ///
     /// # Errors
     ///
-    /// The refusal, exact while the key is tracked: a lone retry `retry_after` later is admitted, and one nanosecond earlier it is refused. A
+    /// The refusal, exact while the key is tracked: a lone retry `retry_after` later is admitted, and one nanosecond earlier it
+    /// is refused. A
     /// limit that would delay refuses too; see [`decide`](Self::decide).
     #[inline]
     pub fn check<Q: Hash + ?Sized>(&self, key: &Q) -> Result<(), Rejection>
@@ -192,7 +198,8 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         self.table.update(slot.0, now, apply, move |answer| self.judge(answer, now, cost).map(drop))
     }
 
-    /// Decides about a request of this key and cost, and takes it where the request may go on now or later. Whoever is told to wait
+    /// Decides about a request of this key and cost, and takes it where the request may go on now or later. Whoever is told to
+    /// wait
     /// must wait, or [give back](Self::give_back) its turn.
     ///
     /// Under [`WhenFull::Refuse`] a newcomer is refused until the first key of its set is as good as new.
@@ -220,7 +227,8 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         self.table.look(self.slot(key).0, now, |algorithm, state| algorithm.quota(algorithm.check(state, now, 0).level))
     }
 
-    /// Gives back what a decision about this key took, as far as it still counts. Does nothing where the key is no longer tracked, or where it
+    /// Gives back what a decision about this key took, as far as it still counts. Does nothing where the key is no longer
+    /// tracked, or where it
     /// shared the state of keys without a place.
     pub fn give_back<Q: Hash + ?Sized>(&self, key: &Q, taken: &Taken<A>)
     where

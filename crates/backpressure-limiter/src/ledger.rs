@@ -8,7 +8,8 @@ use crate::sync::Config;
 
 /// A limiter seen from a layer: states in slots.
 ///
-/// [`Limiter`](crate::Limiter) has one slot and ignores which is named; [`KeyedLimiter`](crate::KeyedLimiter) has one for each key.
+/// [`Limiter`](crate::Limiter) has one slot and ignores which is named; [`KeyedLimiter`](crate::KeyedLimiter) has one for each
+/// key.
 pub trait Ledger {
     /// The algorithm that decides.
     type Algorithm: Algorithm;

@@ -38,7 +38,8 @@
 //!   stays bounded; [`WhenFull`] decides who pays.
 //! - **Clones share.** `clone` makes a handle of the same limit. [`max_keys`](KeyedLimiter::max_keys), `clock` and
 //!   [`when_full`](KeyedLimiter::when_full) make a new one.
-//! - **Real-time priorities.** A state is locked for some tens of nanoseconds, and whoever finds it locked yields to the scheduler instead of
+//! - **Real-time priorities.** A state is locked for some tens of nanoseconds, and whoever finds it locked yields to the
+//!   scheduler instead of
 //!   sleeping. Under a real-time scheduling policy a yielding thread can keep a lower-priority holder from letting go: give
 //!   threads that share a limiter one priority.
 //! - **Restarts.** The state is in memory: a process that restarts forgets it.

@@ -96,7 +96,8 @@ impl<A: Algorithm, C> Limiter<A, C> {
 
     /// Replaces the configuration for every holder at once; what has been taken stays taken.
     ///
-    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty stays empty at any rate.
+    /// A window keeps its count and a log its times; a bucket keeps the time at which it is full, so that one which was empty
+    /// stays empty at any rate.
     pub fn reconfigure(&self, algorithm: A) {
         self.shared.config.store(algorithm);
     }
@@ -136,7 +137,8 @@ impl<A: Algorithm, C: Clock> Limiter<A, C> {
     ///
     /// # Errors
     ///
-    /// The refusal, exact: a lone retry `retry_after` later is admitted, and one nanosecond earlier it is refused. A limit that would delay
+    /// The refusal, exact: a lone retry `retry_after` later is admitted, and one nanosecond earlier it is refused. A limit that
+    /// would delay
     /// refuses too; see [`decide`](Self::decide).
     #[inline]
     pub fn check(&self) -> Result<(), Rejection> {

@@ -13,12 +13,14 @@ mod plain {
 
     use crossbeam_utils::atomic::AtomicCell;
 
-    /// Held for some tens of nanoseconds, and let go by a plain store: half the cost of a lock that can park, and no larger than a byte.
+    /// Held for some tens of nanoseconds, and let go by a plain store: half the cost of a lock that can park, and no larger than
+    /// a byte.
     /// Who finds it taken yields to the scheduler.
     pub(crate) type Lock<T> = spin::mutex::SpinMutex<T, spin::relax::Yield>;
     pub(crate) type Guard<'a, T> = spin::mutex::SpinMutexGuard<'a, T, spin::relax::Yield>;
 
-    /// A configuration that every decision reads and almost nobody writes: readers write to no shared memory, and read it in place as
+    /// A configuration that every decision reads and almost nobody writes: readers write to no shared memory, and read it in
+    /// place as
     /// long as it was never replaced.
     pub(crate) struct Config<A> {
         first: A,

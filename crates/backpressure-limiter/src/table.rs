@@ -20,18 +20,22 @@ use crate::sync::{AtomicUsize, Config, Guard, Lock};
 
 /// What to do with a key that is not tracked when as many keys are as may be.
 ///
-/// Before any of this, a newcomer takes the place of a key whose state is as good as new: that loses nothing. The question is what
+/// Before any of this, a newcomer takes the place of a key whose state is as good as new: that loses nothing. The question is
+/// what
 /// happens when there is none.
 ///
-/// Two things make the table full for a key: `max_keys` tracked, or a set of seven, to which its hash assigns it, that is taken by keys which
-/// may not be forgotten. The second befalls about one key in a hundred where all keys that may be tracked are at their limit; to have it more
+/// Two things make the table full for a key: `max_keys` tracked, or a set of seven, to which its hash assigns it, that is taken
+/// by keys which
+/// may not be forgotten. The second befalls about one key in a hundred where all keys that may be tracked are at their limit; to
+/// have it more
 /// rarely, allow more keys than you expect.
 ///
 /// No policy stops a client who can invent keys: it makes every key a newcomer. What they decide is who pays for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Forget the key that is nearest to being as good as new, but never one that would be refused now: a flood of new keys cannot
+    /// Forget the key that is nearest to being as good as new, but never one that would be refused now: a flood of new keys
+    /// cannot
     /// free a client from its limit. Where only such keys are left, newcomers share one state, as with [`Share`](Self::Share).
     #[default]
     Evict,
@@ -111,8 +115,10 @@ impl<A: Algorithm> Table<A> {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Applies `apply` to the state of the key with this print, which is that of a new key where none is tracked, and tracks the key if there is
-    /// something to remember of it. `answer` is given the result when nothing is locked any more; it is an argument, so that the common path
+    /// Applies `apply` to the state of the key with this print, which is that of a new key where none is tracked, and tracks the
+    /// key if there is
+    /// something to remember of it. `answer` is given the result when nothing is locked any more; it is an argument, so that the
+    /// common path
     /// keeps the result in registers.
     #[inline]
     pub(crate) fn update<R, T>(

@@ -1,7 +1,8 @@
 //! A client who invents keys, against the real limiter, under each policy for a full table.
 //!
 //! The table tracks 10 000 keys of ten requests an hour. One thousand residents have used up theirs. Then a million requests come
-//! from invented keys, and among them nine hundred honest newcomers with one request each, and now and then a resident tries again.
+//! from invented keys, and among them nine hundred honest newcomers with one request each, and now and then a resident tries
+//! again.
 #![cfg(not(backpressure_loom))]
 
 use std::alloc::System;

@@ -73,7 +73,8 @@
 //! # Hazards
 //!
 //! - **An abandoned head.** Whoever has the turn, or was woken for it, and is then neither polled nor dropped blocks the line: a
-//!   future kept beside a `select!` whose other branch runs on, or one that is polled once by hand and stored. A deadline does not
+//!   future kept beside a `select!` whose other branch runs on, or one that is polled once by hand and stored. A deadline does
+//!   not
 //!   help, because a waiter notices it only when it is polled. A future that was never polled blocks nobody.
 //! - **Two turns.** Whoever waits for the turn of a line while holding it waits for itself; so does a cycle of lines. Give such a
 //!   wait a deadline.

@@ -101,7 +101,8 @@ pub(crate) enum Standing {
 impl Line {
     /// Creates a line of at most `capacity` waiters, the holder of the turn among them, in [`Order::Fifo`].
     ///
-    /// With a capacity of 1 the turn is a lock that nobody waits for; with 0 everyone is refused. `usize::MAX` is legal, allocates
+    /// With a capacity of 1 the turn is a lock that nobody waits for; with 0 everyone is refused. `usize::MAX` is legal,
+    /// allocates
     /// nothing in advance, and leaves the line unbounded.
     #[must_use]
     pub fn new(capacity: usize) -> Self {

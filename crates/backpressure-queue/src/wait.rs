@@ -40,7 +40,8 @@ pub struct Wait {
 
 /// The turn: while it is held, no other waiter of its [`Line`] has it. Its holder counts as one of the line.
 ///
-/// Dropping it leaves the line and passes the turn to the next waiter, who is woken at once. One that is never dropped (leaked, or
+/// Dropping it leaves the line and passes the turn to the next waiter, who is woken at once. One that is never dropped (leaked,
+/// or
 /// kept in a future that is not polled) blocks the line for ever.
 #[derive(Debug)]
 #[must_use = "the turn passes to the next waiter as soon as this is dropped"]

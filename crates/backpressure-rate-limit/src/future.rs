@@ -11,7 +11,8 @@ use tower_service::Service;
 
 /// The response of a [`RateLimit`](crate::RateLimit): refused, called, or waiting to be called.
 ///
-/// Dropping it gives back whatever has not reached the inner service: the place in line, and the quota of a turn that has come but
+/// Dropping it gives back whatever has not reached the inner service: the place in line, and the quota of a turn that has come
+/// but
 /// was not used.
 #[pin_project]
 pub struct ResponseFuture<S, Req, L, A>

@@ -15,9 +15,12 @@ use crate::skip::Skip;
 
 /// A tower layer that admits requests by rate.
 ///
-/// Clones share one limit, and so do all services that a layer or its clones make: a limit of 1 stays 1 across the routes, methods and connections
-/// for which a host applies the layer. Configure a layer before you clone it: `keyed`, `max_keys`, `when_full` and `clock` make a limit of its own;
-/// `named`, `queue`, `max_wait`, `max_waiting` and `missing` keep the limit and make lines of its own, so that who waits under one
+/// Clones share one limit, and so do all services that a layer or its clones make: a limit of 1 stays 1 across the routes,
+/// methods and connections
+/// for which a host applies the layer. Configure a layer before you clone it: `keyed`, `max_keys`, `when_full` and `clock` make
+/// a limit of its own;
+/// `named`, `queue`, `max_wait`, `max_waiting` and `missing` keep the limit and make lines of its own, so that who waits under
+/// one
 /// handle may be overtaken under another.
 ///
 /// See the [crate docs](crate) for examples and hazards.
@@ -121,8 +124,10 @@ impl<B: Ledger, K, N, A> RateLimitLayer<Rated<B, K, N>, A> {
     /// Sets how many requests of one key wait for their turn instead of being refused. 0: none, which is the default for all but
     /// the leaky bucket, whose queue is that of its algorithm.
     ///
-    /// Requests wait in the order in which they came, and the head takes its turn when it is due. A request that goes away lets those behind
-    /// move up at once. A limit that is reconfigured, cleared or given back to is noticed by those who wait within a second; the length of
+    /// Requests wait in the order in which they came, and the head takes its turn when it is due. A request that goes away lets
+    /// those behind
+    /// move up at once. A limit that is reconfigured, cleared or given back to is noticed by those who wait within a second; the
+    /// length of
     /// a queue that is being used changes when it has been empty.
     pub fn queue(self, queue: usize) -> Self
     where
@@ -131,7 +136,8 @@ impl<B: Ledger, K, N, A> RateLimitLayer<Rated<B, K, N>, A> {
         self.patient(|patience| patience.queue = Some(queue))
     }
 
-    /// Sets how long a request waits at the most; then it is refused. A request whose turn is known to come later does not wait at
+    /// Sets how long a request waits at the most; then it is refused. A request whose turn is known to come later does not wait
+    /// at
     /// all. Without it a request waits for as long as the queue in front of it takes.
     pub fn max_wait(self, max_wait: Duration) -> Self
     where

@@ -1,6 +1,7 @@
 //! A tower layer that admits by rate: so many requests in such a time, for everybody or for each client.
 //!
-//! [`RateLimitLayer`] goes round any tower service: an axum router or route, a tonic or hyper service, a stack of your own. Use it to bound how *often*
+//! [`RateLimitLayer`] goes round any tower service: an axum router or route, a tonic or hyper service, a stack of your own. Use
+//! it to bound how *often*
 //! a client may ask; to bound how much work is in progress at once, a concurrency limit is the right tool.
 //!
 //! # One limit for each client
@@ -60,14 +61,19 @@
 //!
 //! # What the caller sees at the limit
 //!
-//! HTTP 429 with an exact `Retry-After`, as [`Respond`](backpressure_http::Respond) writes it: a client that obeys is admitted. Any other
-//! [`Answer`](backpressure_core::Answer) goes in with [`answer`](RateLimitLayer::answer); a service that does not speak HTTP needs one:
-//! [`Fail`](backpressure_core::Fail) where its error is `From<Rejection>`, [`Wrap`](backpressure_core::Wrap) where it is somebody else's.
+//! HTTP 429 with an exact `Retry-After`, as [`Respond`](backpressure_http::Respond) writes it: a client that obeys is admitted.
+//! Any other
+//! [`Answer`](backpressure_core::Answer) goes in with [`answer`](RateLimitLayer::answer); a service that does not speak HTTP
+//! needs one:
+//! [`Fail`](backpressure_core::Fail) where its error is `From<Rejection>`, [`Wrap`](backpressure_core::Wrap) where it is
+//! somebody else's.
 //!
 //! # Waiting instead
 //!
-//! A [`LeakyBucket`](backpressure_core::LeakyBucket) queues: requests wait in order and go on at a constant rate; over its queue they are refused. Every
-//! other algorithm waits too if it is told to, by [`queue`](RateLimitLayer::queue). At most [`max_waiting`](RateLimitLayer::max_waiting)
+//! A [`LeakyBucket`](backpressure_core::LeakyBucket) queues: requests wait in order and go on at a constant rate; over its queue
+//! they are refused. Every
+//! other algorithm waits too if it is told to, by [`queue`](RateLimitLayer::queue). At most
+//! [`max_waiting`](RateLimitLayer::max_waiting)
 //! requests wait in all. Waiting sleeps on tokio's timers: it panics outside a tokio runtime with time enabled.
 //!
 //! # Hazards
@@ -75,14 +81,18 @@
 //! - **Order.** Put this layer outside what reserves in `poll_ready` (concurrency limits, buffers): a refused request leaves the
 //!   reservation of the service it did not call with that service until its next call or its end. Put it inside CORS, so
 //!   that browsers may read the refusal, and skip preflights.
-//! - **Cloning.** Clones of a layer share one limit, and so do all routes, methods and connections it is applied to. Two layers made with
+//! - **Cloning.** Clones of a layer share one limit, and so do all routes, methods and connections it is applied to. Two layers
+//!   made with
 //!   `new` share nothing; make the second with [`over`](RateLimitLayer::over) the first one's limiter to share.
 //! - **Behind a proxy** every request has the proxy's address. Key by what the proxy vouches for.
-//! - **Cancellation.** A request that is dropped while it waits leaves its line and takes nothing. One that was called has been counted.
-//! - **A future that is polled once and then kept without being polled** keeps its place at the head of its line, and those behind it
+//! - **Cancellation.** A request that is dropped while it waits leaves its line and takes nothing. One that was called has been
+//!   counted.
+//! - **A future that is polled once and then kept without being polled** keeps its place at the head of its line, and those
+//!   behind it
 //!   wait. Drop what you no longer want.
 //! - **Memory.** A limiter keeps at most [`max_keys`](RateLimitLayer::max_keys) states; see
-//!   [`KeyedLimiter`](backpressure_limiter::KeyedLimiter) for their size and [`WhenFull`](backpressure_limiter::WhenFull) for what a flood of keys does.
+//!   [`KeyedLimiter`](backpressure_limiter::KeyedLimiter) for their size and [`WhenFull`](backpressure_limiter::WhenFull) for
+//!   what a flood of keys does.
 //!
 //! # Features
 //!

@@ -36,7 +36,8 @@ impl Lines {
         self.waiting() > 0 && self.lock().contains_key(&slot)
     }
 
-    /// Takes a place under the bound and returns the line of the slot, made for this many where there is none. To be [left](Self::leave).
+    /// Takes a place under the bound and returns the line of the slot, made for this many where there is none. To be
+    /// [left](Self::leave).
     pub(crate) fn join(&self, slot: Slot, capacity: usize) -> Option<Line> {
         // Relaxed: the count is its own bound; what is in the lines is under the lock.
         let reserve = |waiting| (waiting < self.max_waiting).then_some(waiting + 1);

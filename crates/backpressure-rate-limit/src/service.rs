@@ -10,7 +10,8 @@ use crate::future::ResponseFuture;
 
 /// Calls the inner service for what its limit admits.
 ///
-/// Made by [`RateLimitLayer`](crate::RateLimitLayer); see the [crate docs](crate). Admission happens in `call`: a service that is ready and idle
+/// Made by [`RateLimitLayer`](crate::RateLimitLayer); see the [crate docs](crate). Admission happens in `call`: a service that
+/// is ready and idle
 /// holds nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimit<S, L, A> {

@@ -71,7 +71,8 @@ impl<B: Ledger> Shared<B> {
         self.patience.queue.unwrap_or_else(|| self.ledger.queue_capacity())
     }
 
-    /// Whether a refused request waits instead: its turn will come, and in time, and it may. For a place in the table nobody waits.
+    /// Whether a refused request waits instead: its turn will come, and in time, and it may. For a place in the table nobody
+    /// waits.
     pub(crate) fn may_wait(&self, rejection: &Rejection) -> bool {
         let turn_in_time = rejection.retry_after.is_some_and(|wait| wait <= self.patience.max_wait);
         rejection.reason == Reason::RateLimit && turn_in_time && self.queue() > 0

@@ -123,10 +123,13 @@ impl<B: Ledger> Waiter<B> {
         ))
     }
 
-    /// Takes from the limit at the time at which it was possible, if that has come; else the refusal says how long it is until then.
+    /// Takes from the limit at the time at which it was possible, if that has come; else the refusal says how long it is until
+    /// then.
     ///
-    /// A timer wakes up to a few milliseconds late. Were each turn taken at the time of waking, the next would be due one interval
-    /// after that, and the rate would fall by the delay of every timer; taken when it was due, the delays do not add up. `LATEST` bounds how far
+    /// A timer wakes up to a few milliseconds late. Were each turn taken at the time of waking, the next would be due one
+    /// interval
+    /// after that, and the rate would fall by the delay of every timer; taken when it was due, the delays do not add up.
+    /// `LATEST` bounds how far
     /// back, so that a stalled process does not let a burst through when it comes back.
     fn take_turn(&self, joined: Option<&Joined<B>>) -> Result<Taking<Arc<Shared<B>>, B>, Rejection> {
         let ledger = &self.shared.ledger;
@@ -186,6 +189,7 @@ impl<B: Ledger> fmt::Debug for Waiting<B> {
 /// Nanoseconds that a turn may lie back: twice the resolution of tokio's timers.
 const LATEST: u64 = 2_000_000;
 
-/// How long the head of a line sleeps before it looks again: a limit that was reconfigured, cleared or given back to meanwhile may let it go on
+/// How long the head of a line sleeps before it looks again: a limit that was reconfigured, cleared or given back to meanwhile
+/// may let it go on
 /// sooner than it was told.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);

@@ -47,7 +47,8 @@
 //! ratelimit: "default";r=0;t=1
 //! ```
 //!
-//! and is admitted if it comes back then. Axum needs no `HandleErrorLayer`: a refusal is a response, and the error type stays that of your service. For a
+//! and is admitted if it comes back then. Axum needs no `HandleErrorLayer`: a refusal is a response, and the error type stays
+//! that of your service. For a
 //! body that explains itself (RFC 9457 problem details) add `.answer(Respond::with_body())`.
 //!
 //! ## Which algorithm
@@ -60,12 +61,15 @@
 //! | [`FixedWindow`] | N in each window, 2N where two meet | it must be explained in one sentence |
 //! | [`LeakyBucket`] | a constant rate; requests wait for their turn | what is behind must not see bursts |
 //!
-//! A tuple of them is one too: `(TokenBucket::new(..), FixedWindow::new(..))` admits what both admit, and takes from both or from none.
+//! A tuple of them is one too: `(TokenBucket::new(..), FixedWindow::new(..))` admits what both admit, and takes from both or
+//! from none.
 //!
 //! ## Custom stacks
 //!
-//! A service that does not speak HTTP must say what a refusal is. Where its error can be made [`From`] a [`Rejection`], answer with
-//! [`Fail`]; where the error is somebody else's type, with [`Wrap`], and get [`Refused`]; or make a response with [`answer_with`]. Keys
+//! A service that does not speak HTTP must say what a refusal is. Where its error can be made [`From`] a [`Rejection`], answer
+//! with
+//! [`Fail`]; where the error is somebody else's type, with [`Wrap`], and get [`Refused`]; or make a response with
+//! [`answer_with`]. Keys
 //! and costs are read from the request by closures of their own:
 //!
 //! ```
@@ -105,13 +109,16 @@
 //!
 //! ## Whose limit
 //!
-//! [`key`] has what a limit can be keyed by: an [`extension`](key::extension) of the request, a [`header`](key::header), anything in its
+//! [`key`] has what a limit can be keyed by: an [`extension`](key::extension) of the request, a [`header`](key::header),
+//! anything in its
 //! [head](key::from_head), pairs of keys, one key `.or(..)` another. At most `max_keys` keys are tracked; [`WhenFull`] says
-//! what happens beyond. A request without a key shares one limit with all others that have none, unless [`MissingKey`] says otherwise.
+//! what happens beyond. A request without a key shares one limit with all others that have none, unless [`MissingKey`] says
+//! otherwise.
 //!
 //! ## Testing
 //!
-//! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive the whole stack; without a runtime,
+//! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive
+//! the whole stack; without a runtime,
 //! [`ManualClock`] does.
 //!
 //! # Features

@@ -20,7 +20,8 @@ impl Walk {
         Self { at, count }
     }
 
-    /// Returns the next address; which one depends on `admitted`, the answer about the last, though only the processor does not know that
+    /// Returns the next address; which one depends on `admitted`, the answer about the last, though only the processor does not
+    /// know that
     /// it is always the same.
     #[inline]
     pub(crate) fn next(&mut self, admitted: bool) -> IpAddr {

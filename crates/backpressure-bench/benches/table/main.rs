@@ -8,32 +8,41 @@
 //!
 //! # How to read it
 //!
-//! A row says what ours and the peer cost and compares their **ratio** with a target. Times belong to the machine that ran; only the
+//! A row says what ours and the peer cost and compares their **ratio** with a target. Times belong to the machine that ran; only
+//! the
 //! ratio is judged, and instructions are steadier than times.
 //!
 //! # How it is measured
 //!
-//! - **Time**: ours and the peer take turns in one process, in rounds of some milliseconds, each going first every other round. The
+//! - **Time**: ours and the peer take turns in one process, in rounds of some milliseconds, each going first every other round.
+//!   The
 //!   ratio is the median of the ratios of the rounds, so that what disturbs both disturbs neither; the times are medians too.
-//! - **Keys** are `IpAddr`s, visited in a random order in which each depends on the answer about the one before, so that the processor can
+//! - **Keys** are `IpAddr`s, visited in a random order in which each depends on the answer about the one before, so that the
+//!   processor can
 //!   hardly fetch ahead. Every key has been seen before.
 //! - **Limits** are never reached in the rows that admit, and never recover in those that refuse.
 //! - **Memory**: bytes allocated and not freed while n keys come in, over n. **Pause**: the longest single check among them, the
 //!   shorter of two runs, since the system's own interruptions only ever add. Each run has a process of its own.
-//! - **Instructions**: an operation runs 10 000 and 20 000 times under callgrind; the difference, less that of the bare loop, is divided.
+//! - **Instructions**: an operation runs 10 000 and 20 000 times under callgrind; the difference, less that of the bare loop, is
+//!   divided.
 //! - Rows without a target are for information, as are those whose peer is ourselves.
 //!
 //! # Targets that are not met, and why
 //!
-//! - **single: refused**: ours says with each refusal when to come back and what is left; the peer's refusal says neither until it is asked,
+//! - **single: refused**: ours says with each refusal when to come back and what is left; the peer's refusal says neither until
+//!   it is asked,
 //!   and then ours is the faster one (the row below it).
-//! - **single: admitted, in instructions**: 41 where the target is 36. Reading the counter and scaling it takes 18, the compare-and-swap loop and
+//! - **single: admitted, in instructions**: 41 where the target is 36. Reading the counter and scaling it takes 18, the
+//!   compare-and-swap loop and
 //!   the arithmetic 16, and what is left tells whether the limit was reconfigured.
-//! - **keyed: 1M keys**: one cache miss and its address translation on either side; the ratio moves between 0.63 and 0.72 with the load
+//! - **keyed: 1M keys**: one cache miss and its address translation on either side; the ratio moves between 0.63 and 0.72 with
+//!   the load
 //!   of the machine.
-//! - **layer: admitted**: some 10 ns are the layer's own (see the row for one limit); the rest is the decision, and finding and hashing the
+//! - **layer: admitted**: some 10 ns are the layer's own (see the row for one limit); the rest is the decision, and finding and
+//!   hashing the
 //!   address in the request's extensions, which both sides pay.
-//! - **layer: refused, against admitted**: a map with four fields, the text of their values and an extension are seven allocations. Without any text
+//! - **layer: refused, against admitted**: a map with four fields, the text of their values and an extension are seven
+//!   allocations. Without any text
 //!   the map and the extension alone are 1 638 instructions.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]

@@ -8,7 +8,8 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Quota, Rate, Timestamp, T
 /// The first request goes on at once; each further one has its turn one interval (period / count, rounded up to whole
 /// nanoseconds) after the one before. Where `queue` requests wait already, the next is refused.
 ///
-/// It answers [`Outcome::Delay`]: whoever asks with [`decide`](Algorithm::decide) must wait that long; whoever cannot wait asks with
+/// It answers [`Outcome::Delay`]: whoever asks with [`decide`](Algorithm::decide) must wait that long; whoever cannot wait asks
+/// with
 /// [`admit`](Algorithm::admit) and takes a delay for a refusal. A tower layer round it waits.
 ///
 /// ```

@@ -7,7 +7,8 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Rate, Time
 
 /// At most `count` in any window, exactly: every unit that was admitted is remembered until it leaves the window.
 ///
-/// The definition of a sliding window (half-open: a unit admitted exactly one window ago counts no more), and its price: 8 bytes a unit, so **keys × limit × 8 bytes** in all and at most
+/// The definition of a sliding window (half-open: a unit admitted exactly one window ago counts no more), and its price: 8 bytes
+/// a unit, so **keys × limit × 8 bytes** in all and at most
 /// [`SlidingLog::MAX_LIMIT`] a key. Where an estimate will do, [`SlidingWindow`](crate::SlidingWindow) needs 16 bytes a key.
 ///
 /// The log cannot be in debt: a late charge above the limit fills it.

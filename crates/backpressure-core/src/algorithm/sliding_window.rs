@@ -5,7 +5,8 @@ use crate::{Algorithm, Decision, Outcome, Policy, Quota, Rate, Timestamp};
 /// At most `count` in any window, estimated from two counters: that of the current window, and that of the previous one
 /// weighted by the part of it that the sliding window still covers.
 ///
-/// Admits a request of cost n at e nanoseconds into a window of w while `previous × (w − e) / w + current + n ≤ count`. In any interval
+/// Admits a request of cost n at e nanoseconds into a window of w while `previous × (w − e) / w + current + n ≤ count`. In any
+/// interval
 /// d ≤ w it admits at most `count × (1 + d / w)`: without the fixed window's jump at the edge, in the same 16 bytes a key. A
 /// [`SlidingLog`](crate::SlidingLog) admits exactly `count` and pays with memory. Refused requests count for nothing, so a
 /// client that keeps asking is not locked out.
@@ -65,7 +66,8 @@ impl SlidingWindow {
 
     /// Returns the nanoseconds from `now` until a request of `cost` ≤ limit fits, given that it does not fit now.
     ///
-    /// Solves the admission rule for e, rounding up: in this window if the current count leaves room once enough of the previous has
+    /// Solves the admission rule for e, rounding up: in this window if the current count leaves room once enough of the previous
+    /// has
     /// slid out, else in the next, where the current count is the previous one.
     fn retry_after(&self, state: &SlidingWindowState, now: Timestamp, cost: u64) -> u64 {
         let room = u64::from(self.limit) - cost;

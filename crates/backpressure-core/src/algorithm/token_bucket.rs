@@ -8,7 +8,8 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Rate, Time
 ///
 /// Kept as the generic cell rate algorithm (GCRA; ATM Forum Traffic Management 4.0, virtual scheduling): one word a key, the
 /// *theoretical arrival time* at which the bucket is full again. It decides exactly as a bucket that gains one token each
-/// interval, the interval being the period divided by the count, rounded **up** to whole nanoseconds: never faster than the rate, and
+/// interval, the interval being the period divided by the count, rounded **up** to whole nanoseconds: never faster than the
+/// rate, and
 /// at most 1 % slower (exactly the rate where the count divides the period).
 ///
 /// ```
@@ -164,7 +165,8 @@ impl Algorithm for TokenBucket {
         let spare = self.tolerance.saturating_sub(level.nanos);
         Quota {
             policy: Policy::new(u64::from(self.burst), self.tolerance),
-            // Rounded down: a token counts once it is there whole. Mostly it is a refusal that asks, and there is none: no division then.
+            // Rounded down: a token counts once it is there whole. Mostly it is a refusal that asks, and there is none: no
+            // division then.
             remaining: if spare < self.interval { 0 } else { spare / self.interval },
             reset_after: crate::nanos_to_duration(level.nanos),
         }

@@ -44,7 +44,8 @@ fn a_state_that_was_never_taken_from_is_fresh<A: Subject>() {
 
 /// Whether no request can tell `state` from a new one at this time.
 ///
-/// One algorithm must show it to its clients, in an outcome or a quota; the tightest member of a stack can hide another that is not new.
+/// One algorithm must show it to its clients, in an outcome or a quota; the tightest member of a stack can hide another that is
+/// not new.
 fn is_new<A: Subject>(setup: &Setup<A>, state: &A::State, at: Timestamp) -> bool {
     let shown = |decision: Decision<A::Level>| -> (Outcome, Quota) { (decision.outcome, setup.algorithm.quota(decision.level)) };
     telling_costs(setup.facts.capacity).into_iter().all(|cost| {

@@ -31,7 +31,8 @@ pub const fn from_head<K: Hash, F: Fn(Head<'_>) -> Option<K>>(read: F) -> Of<K, 
     Of { reader: read::from_head(read), key: PhantomData }
 }
 
-/// Makes a key of what a closure reads from a request of any type, which the closure has to name. `None` means that the request has no key.
+/// Makes a key of what a closure reads from a request of any type, which the closure has to name. `None` means that the request
+/// has no key.
 pub const fn from_request<Req, K: Hash, F: Fn(&Req) -> Option<K>>(read: F) -> Of<K, FromRequest<F>> {
     Of { reader: read::from_request(read), key: PhantomData }
 }

@@ -13,11 +13,13 @@ pub struct Extension<T, K, F>(F, PhantomData<fn(&T) -> K>);
 
 /// Makes a key of the extension of type `T`. A request without that extension has no key.
 ///
-/// Extensions are what the host and the layers outside say of a request, so this is the place for keys that a client cannot invent.
+/// Extensions are what the host and the layers outside say of a request, so this is the place for keys that a client cannot
+/// invent.
 ///
 /// # Examples
 ///
-/// The address of the client as axum tells it (here a type of the same form), with IPv6 cut to the network that one household has:
+/// The address of the client as axum tells it (here a type of the same form), with IPv6 cut to the network that one household
+/// has:
 ///
 /// ```
 /// use backpressure_http::key::{self, Key};

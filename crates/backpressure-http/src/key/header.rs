@@ -14,7 +14,8 @@ pub struct Header {
 ///
 /// Where the field is repeated the first one counts. A request in which it is absent or empty has no key.
 ///
-/// A field that no one has authenticated can be invented by the client: see the [hazards](super#hazards). Reading it does not copy it; hashing it costs
+/// A field that no one has authenticated can be invented by the client: see the [hazards](super#hazards). Reading it does not
+/// copy it; hashing it costs
 /// time in proportion to its length.
 ///
 /// # Panics

@@ -65,7 +65,8 @@ impl<S: Default> Slots<S> {
         occupied
     }
 
-    /// Returns the slot whose key may be forgotten for a newcomer: a fresh one, else the nearest to fresh that is not being refused.
+    /// Returns the slot whose key may be forgotten for a newcomer: a fresh one, else the nearest to fresh that is not being
+    /// refused.
     pub(super) fn victim<A: Algorithm<State = S>>(&self, algorithm: &A, now: Timestamp, evict: Evict) -> Option<usize> {
         let nearest = self
             .occupied()
@@ -84,7 +85,8 @@ impl<S: Default> Slots<S> {
     }
 }
 
-/// Whether the cheapest request of this key could not go on now. One that would be delayed counts: forgotten, it would go on at once.
+/// Whether the cheapest request of this key could not go on now. One that would be delayed counts: forgotten, it would go on at
+/// once.
 fn is_refused<A: Algorithm>(algorithm: &A, state: &A::State, now: Timestamp) -> bool {
     !algorithm.check(state, now, 1).is_admitted()
 }
