@@ -60,7 +60,7 @@ pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
 pub use clock::{Clock, ManualClock};
 pub use config_error::ConfigError;
 pub use decision::{Decision, Outcome, Policy, Quota};
-pub use limit::{Admission, Limit, Permit};
+pub use limit::{Admission, Limit, Permit, StateId};
 pub use name::Name;
 pub use rate::Rate;
 pub use rejection::{Reason, Rejection, Standing, whole_secs};

@@ -60,6 +60,14 @@ pub enum Reason {
     WaitedTooLong,
 }
 
+impl Standing {
+    /// Returns the standing nearer to exhaustion: see [`Quota::tighter`].
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        if self.quota.tighter(other.quota) == self.quota { self } else { other }
+    }
+}
+
 impl Rejection {
     /// Makes a refusal by the policy of this name.
     #[must_use]
@@ -79,6 +87,13 @@ impl Rejection {
     pub const fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(quota);
         self
+    }
+
+    /// Returns the refusal of two that makes the caller wait longer; one that no waiting helps is the longest.
+    #[must_use]
+    pub fn or_longer(self, other: Self) -> Self {
+        let wait = |rejection: &Self| rejection.retry_after.unwrap_or(Duration::MAX);
+        if wait(&other) > wait(&self) { other } else { self }
     }
 
     /// Returns the wait in whole seconds as protocols carry it: rounded up, and at least 1, so that a client that obeys it is
@@ -160,6 +175,18 @@ mod tests {
         }
         let longest = Rejection::new(Reason::RateLimit, Name::DEFAULT).retry_after(Duration::MAX);
         assert_eq!((longest.retry_after_secs(), longest.retry_after_millis()), (Some(u64::MAX), Some(u64::MAX)));
+    }
+
+    #[test]
+    fn of_two_refusals_the_one_that_waits_longer_stands() {
+        let wait =
+            |secs, policy: &'static str| Rejection::new(Reason::RateLimit, policy.into()).retry_after(Duration::from_secs(secs));
+        assert_eq!(wait(1, "a").or_longer(wait(2, "b")), wait(2, "b"));
+        assert_eq!(wait(2, "a").or_longer(wait(1, "b")), wait(2, "a"));
+        assert_eq!(wait(2, "a").or_longer(wait(2, "b")), wait(2, "a"), "of two equal ones the first");
+        let never = Rejection::new(Reason::CostExceedsLimit, "never".into());
+        assert_eq!(wait(u64::MAX, "a").or_longer(never.clone()), never);
+        assert_eq!(never.clone().or_longer(wait(3, "b")), never);
     }
 
     #[test]
