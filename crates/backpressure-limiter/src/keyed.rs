@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Algorithm, Clock, Decision, Name, Outcome, Quota, Reason, Rejection, Standing, Timestamp};
+use backpressure_core::{Algorithm, Clock, Decision, Name, Outcome, Quota, Reason, Rejection, Standing, StateId, Timestamp};
 use foldhash::quality::RandomState;
 
 use crate::Monotonic;
@@ -125,6 +125,15 @@ impl<K, A: Algorithm, C> KeyedLimiter<K, A, C> {
         self.table.config().store(algorithm);
     }
 
+    /// Replaces the configuration for every key and every holder at once and forgets what has been taken: from then on it is a
+    /// new limit of this algorithm.
+    ///
+    /// A request that comes between the two steps is counted by the new configuration, and then forgotten.
+    pub fn replace(&self, algorithm: A) {
+        self.reconfigure(algorithm);
+        self.clear();
+    }
+
     /// Returns how many keys are tracked: those not as good as new, and some that are but whose place nobody has needed yet.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -227,6 +236,18 @@ impl<K: Hash, A: Algorithm, C: Clock> KeyedLimiter<K, A, C> {
         self.table.look(self.slot(key).0, now, |algorithm, state| algorithm.quota(algorithm.check(state, now, 0).level))
     }
 
+    /// Counts `cost` of this key now, whether it fits or not: what something turned out to cost more than it took.
+    ///
+    /// A bucket goes into debt by all of it and refuses until it is paid; a window counts it until its end; a log notes as much
+    /// as its limit. A key that is not tracked becomes so; where there is no place for it, those who share a state share the
+    /// charge, and under [`WhenFull::Refuse`] and [`WhenFull::Admit`] nobody is charged.
+    pub fn charge<Q: Hash + ?Sized>(&self, key: &Q, cost: u64)
+    where
+        K: Borrow<Q>,
+    {
+        Ledger::charge(self, self.slot(key), cost);
+    }
+
     /// Gives back what a decision about this key took, as far as it still counts. Does nothing where the key is no longer
     /// tracked, or where it
     /// shared the state of keys without a place.
@@ -285,6 +306,11 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
         self.table.update(slot.0, at, apply, move |answer| self.judge(answer, at, cost))
     }
 
+    fn charge(&self, slot: Slot, cost: u64) {
+        let now = self.now();
+        self.table.update(slot.0, now, move |algorithm, state| algorithm.take(state, now, cost), drop);
+    }
+
     fn give_back(&self, slot: Slot, taken: &Taken<A>) {
         let now = self.now();
         self.table.read(slot.0, |algorithm, state| algorithm.give_back(state, taken, now));
@@ -292,6 +318,10 @@ impl<K: Hash, A: Algorithm, C: Clock> Ledger for KeyedLimiter<K, A, C> {
 
     fn standing(&self, level: A::Level) -> Standing {
         ledger::standing(self.table.config(), &self.name, level)
+    }
+
+    fn state(&self) -> StateId {
+        StateId::of(&self.table)
     }
 
     fn queue_capacity(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Algorithm, Decision, Name, Outcome, Reason, Rejection, Standing, Timestamp};
+use backpressure_core::{Algorithm, Decision, Name, Outcome, Reason, Rejection, Standing, StateId, Timestamp};
 
 use crate::sync::Config;
 
@@ -40,11 +40,17 @@ pub trait Ledger {
     /// A refusal, also where the algorithm would delay: its `retry_after` says how long after `at`. Nothing is taken.
     fn admit(&self, slot: Slot, at: Timestamp, cost: u64) -> Result<Taken<Self::Algorithm>, Rejection>;
 
+    /// Counts `cost` now, whether it fits or not: what a request turned out to cost more than it took.
+    fn charge(&self, slot: Slot, cost: u64);
+
     /// Gives back what an admitted request took.
     fn give_back(&self, slot: Slot, taken: &Taken<Self::Algorithm>);
 
     /// Tells where a client stands at this level.
     fn standing(&self, level: <Self::Algorithm as Algorithm>::Level) -> Standing;
+
+    /// Returns the identity of what all clones share.
+    fn state(&self) -> StateId;
 
     /// Returns how many requests of one slot may wait, as the algorithm has it.
     fn queue_capacity(&self) -> usize;

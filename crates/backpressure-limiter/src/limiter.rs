@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use backpressure_core::{Algorithm, Clock, Name, Quota, Rejection, Standing, Timestamp};
+use backpressure_core::{Algorithm, Clock, Name, Quota, Rejection, Standing, StateId, Timestamp};
 
 use crate::ledger::{self, Ledger, Slot, Taken};
 use crate::sync::{AtomicU64, Config, Lock};
@@ -102,6 +102,20 @@ impl<A: Algorithm, C> Limiter<A, C> {
         self.shared.config.store(algorithm);
     }
 
+    /// Replaces the configuration for every holder at once and forgets what has been taken: from then on it is a new limit of
+    /// this algorithm.
+    ///
+    /// A request that comes between the two steps is counted by the new configuration, and then forgotten.
+    pub fn replace(&self, algorithm: A) {
+        self.reconfigure(algorithm);
+        self.clear();
+    }
+
+    /// Forgets what has been taken.
+    pub fn clear(&self) {
+        self.apply(|_, state| *state = A::State::default());
+    }
+
     #[inline]
     fn apply<R>(&self, apply: impl Fn(&A, &mut A::State) -> R) -> R {
         let replaced;
@@ -170,6 +184,14 @@ impl<A: Algorithm, C: Clock> Limiter<A, C> {
         self.apply(|algorithm, state| algorithm.quota(algorithm.check(state, now, 0).level))
     }
 
+    /// Counts `cost` now, whether it fits or not: what something turned out to cost more than it took.
+    ///
+    /// A bucket goes into debt by all of it and refuses until it is paid; a window counts it until its end; a log notes as much
+    /// as its limit.
+    pub fn charge(&self, cost: u64) {
+        Ledger::charge(self, Slot::KEYLESS, cost);
+    }
+
     /// Gives back what a decision took, as far as it still counts.
     pub fn give_back(&self, taken: &Taken<A>) {
         Ledger::give_back(self, Slot::KEYLESS, taken);
@@ -205,6 +227,11 @@ impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
         ledger::judge(&self.shared.config, &self.name, decision)
     }
 
+    fn charge(&self, _slot: Slot, cost: u64) {
+        let now = self.now();
+        self.apply(|algorithm, state| algorithm.take(state, now, cost));
+    }
+
     fn give_back(&self, _slot: Slot, taken: &Taken<A>) {
         let now = self.now();
         self.apply(|algorithm, state| algorithm.give_back(state, taken, now));
@@ -212,6 +239,10 @@ impl<A: Algorithm, C: Clock> Ledger for Limiter<A, C> {
 
     fn standing(&self, level: A::Level) -> Standing {
         ledger::standing(&self.shared.config, &self.name, level)
+    }
+
+    fn state(&self) -> StateId {
+        StateId::of(&self.shared)
     }
 
     fn queue_capacity(&self) -> usize {
