@@ -46,7 +46,7 @@ fn a_missing_key_is_warned_of_once_for_each_limit_and_counted_each_time() {
             for requests in 1..=5 {
                 let service = layer.layer(Probe::new().0);
                 assert_eq!(service.oneshot(Request::new(())).now_or_never().unwrap().unwrap().status(), 200);
-                assert_eq!((warnings.0.load(Ordering::SeqCst), layer.requests_without_key()), (limits, requests));
+                assert_eq!((warnings.0.load(Ordering::SeqCst), layer.warnings().without_key), (limits, requests));
             }
         }
     });

@@ -73,7 +73,7 @@ async fn each_peer_has_its_own_limit_with_connect_info_and_all_share_one_without
     assert_eq!(send(&router, from(1)).await.status(), 200);
     assert_eq!(send(&router, from(2)).await.status(), 200);
     assert_eq!(send(&router, from(1)).await.status(), 429);
-    assert_eq!((layer.limiter().len(), layer.requests_without_key()), (2, 0));
+    assert_eq!((layer.limiter().len(), layer.warnings().without_key), (2, 0));
 
     for (missing, statuses) in
         [(MissingKey::Share, [200, 429, 429]), (MissingKey::Refuse, [400, 400, 400]), (MissingKey::Skip, [200, 200, 200])]
@@ -83,7 +83,7 @@ async fn each_peer_has_its_own_limit_with_connect_info_and_all_share_one_without
         for expected in statuses {
             assert_eq!(status(&router, Method::GET, "/").await, expected, "{missing:?}");
         }
-        assert_eq!(layer.requests_without_key(), 3);
+        assert_eq!(layer.warnings().without_key, 3);
     }
 }
 

@@ -5,9 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::{Answer, Limit, Permit, Standing};
+use backpressure_core::{Answer, Limit, Permit, Standing, StateId};
 use pin_project::pin_project;
 use tower_service::Service;
+
+use crate::passing::Passing;
 
 /// The response of a [`RateLimit`](crate::RateLimit): refused, called, or waiting to be called.
 ///
@@ -37,7 +39,7 @@ where
     Refused(Option<Result<A::Response, A::Error>>),
     Calling {
         #[pin]
-        future: S::Future,
+        call: Passing<S::Future>,
         /// Until the response is there.
         context: Option<A::Context>,
         standing: Option<Standing>,
@@ -48,7 +50,7 @@ where
 
 /// A request that waits for its turn, and then for its service.
 #[pin_project]
-struct Parked<S, Req, L: Limit<Req>, X> {
+pub(crate) struct Parked<S, Req, L: Limit<Req>, X> {
     #[pin]
     wait: Option<L::Wait>,
     /// There from the end of the wait until the call.
@@ -56,6 +58,7 @@ struct Parked<S, Req, L: Limit<Req>, X> {
     service: S,
     /// Until the call.
     call: Option<(Req, X)>,
+    limit: Option<StateId>,
 }
 
 impl<S, Req, L, A> ResponseFuture<S, Req, L, A>
@@ -69,12 +72,11 @@ where
     }
 
     #[inline]
-    pub(crate) fn calling(future: S::Future, answer: A, context: A::Context, standing: Option<Standing>) -> Self {
-        Self { state: State::Calling { future, context: Some(context), standing }, answer }
+    pub(crate) fn calling(call: Passing<S::Future>, answer: A, context: A::Context, standing: Option<Standing>) -> Self {
+        Self { state: State::Calling { call, context: Some(context), standing }, answer }
     }
 
-    pub(crate) fn waiting(wait: L::Wait, service: S, request: Req, answer: A, context: A::Context) -> Self {
-        let parked = Parked { wait: Some(wait), turn: None, service, call: Some((request, context)) };
+    pub(crate) fn waiting(parked: Parked<S, Req, L, A::Context>, answer: A) -> Self {
         Self { state: State::Waiting(Box::pin(parked)), answer }
     }
 }
@@ -94,8 +96,8 @@ where
                 StateProjection::Refused(response) => {
                     return Poll::Ready(response.take().expect("polled after it was ready"));
                 }
-                StateProjection::Calling { future, context, standing } => {
-                    let response = match ready!(future.poll(cx)) {
+                StateProjection::Calling { call, context, standing } => {
+                    let response = match ready!(call.poll(cx)) {
                         Ok(response) => response,
                         Err(error) => return Poll::Ready(Err(this.answer.fail(error))),
                     };
@@ -106,6 +108,12 @@ where
             };
             this.state.set(next);
         }
+    }
+}
+
+impl<S, Req, L: Limit<Req>, X> Parked<S, Req, L, X> {
+    pub(crate) const fn new(wait: L::Wait, limit: Option<StateId>, service: S, request: Req, context: X) -> Self {
+        Self { wait: Some(wait), turn: None, service, call: Some((request, context)), limit }
     }
 }
 
@@ -134,11 +142,12 @@ where
         if let Err(error) = ready!(this.service.poll_ready(cx)) {
             return Poll::Ready(State::Refused(Some(Err(answer.fail(error)))));
         }
-        let (request, context) = this.call.take().expect("a request that waits has not been called");
+        let (mut request, context) = this.call.take().expect("a request that waits has not been called");
         let turn = this.turn.take().expect("the wait has ended with a turn");
         let standing = if answer.wants_standing() { turn.standing() } else { None };
-        turn.settle();
-        Poll::Ready(State::Calling { future: this.service.call(request), context: Some(context), standing })
+        turn.settle(&mut request);
+        let call = Passing::new(*this.limit, || this.service.call(request));
+        Poll::Ready(State::Calling { call, context: Some(context), standing })
     }
 }
 

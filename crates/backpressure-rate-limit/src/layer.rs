@@ -5,13 +5,13 @@ use std::time::Duration;
 use backpressure_core::{Algorithm, Clock, Name, Rate};
 use backpressure_http::key::{Global, KeyType};
 use backpressure_http::{Constant, FromHead, FromRequest, Head, MissingKey, Respond};
-use backpressure_limiter::{KeyedLimiter, Ledger, Limiter, WhenFull};
+use backpressure_limiter::{Ledger, Limiter, WhenFull};
 use tower_layer::Layer;
 
+use crate::notices::Warnings;
 use crate::rated::{Keyed, Rated, Single};
 use crate::service::RateLimit;
 use crate::shared::{Patience, Shared};
-use crate::skip::Skip;
 
 /// A tower layer that admits requests by rate.
 ///
@@ -84,26 +84,16 @@ impl<L, A> RateLimitLayer<L, A> {
         RateLimitLayer { limit: self.limit, answer }
     }
 
-    /// Lets requests pass uncounted for which `passes` says so: health checks, CORS preflights.
-    ///
-    /// Wraps the limit, so it comes after the methods that configure it (`keyed`, `cost`, `queue`, …). Several add up.
-    ///
-    /// ```
-    /// use backpressure_core::{Rate, TokenBucket};
-    /// use backpressure_rate_limit::RateLimitLayer;
-    ///
-    /// let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100)))
-    ///     .skip(|head| head.method == http::Method::OPTIONS)
-    ///     .skip(|head| head.uri.path() == "/health");
-    /// # let _ = layer;
-    /// ```
-    pub fn skip<F: Fn(Head<'_>) -> bool + Clone>(self, passes: F) -> RateLimitLayer<Skip<L, FromHead<F>>, A> {
-        RateLimitLayer { limit: Skip { limit: self.limit, passes: backpressure_http::from_head(passes) }, answer: self.answer }
+    pub(crate) const fn limit(&self) -> &L {
+        &self.limit
     }
 
-    /// As [`skip`](Self::skip), for requests of any type.
-    pub fn skip_where<Req, F: Fn(&Req) -> bool + Clone>(self, passes: F) -> RateLimitLayer<Skip<L, FromRequest<F>>, A> {
-        RateLimitLayer { limit: Skip { limit: self.limit, passes: backpressure_http::from_request(passes) }, answer: self.answer }
+    pub(crate) fn into_limit(self) -> L {
+        self.limit
+    }
+
+    pub(crate) fn wrap<M>(self, wrap: impl FnOnce(L) -> M) -> RateLimitLayer<M, A> {
+        RateLimitLayer { limit: wrap(self.limit), answer: self.answer }
     }
 }
 
@@ -154,6 +144,22 @@ impl<B: Ledger, K, N, A> RateLimitLayer<Rated<B, K, N>, A> {
         self.patient(|patience| patience.max_waiting = max_waiting)
     }
 
+    /// Returns a handle of the limit, a [`Limiter`] or a [`KeyedLimiter`](backpressure_limiter::KeyedLimiter): to look, to charge and give back, to forget, and to
+    /// reconfigure or replace while it runs.
+    #[must_use]
+    pub fn limiter(&self) -> B
+    where
+        B: Clone,
+    {
+        self.limit.shared.ledger.clone()
+    }
+
+    /// Returns what this handle and its clones have seen that looks like a mistake of deployment.
+    #[must_use]
+    pub fn warnings(&self) -> Warnings {
+        self.limit.shared.notices.read()
+    }
+
     fn costing<M>(self, cost: M) -> RateLimitLayer<Rated<B, K, M>, A> {
         let Rated { shared, key, .. } = self.limit;
         RateLimitLayer { limit: Rated { shared, key, cost }, answer: self.answer }
@@ -191,7 +197,7 @@ impl<B: Ledger, K, N, A> RateLimitLayer<Rated<B, K, N>, A> {
 
 /// For one limit.
 impl<G: Algorithm, N, C: Clock, A> RateLimitLayer<Single<G, N, C>, A> {
-    /// Limits each key on its own, in a table of at most [`KeyedLimiter::DEFAULT_MAX_KEYS`] keys.
+    /// Limits each key on its own, in a table of at most [`DEFAULT_MAX_KEYS`](backpressure_limiter::KeyedLimiter::DEFAULT_MAX_KEYS) keys.
     pub fn keyed<K: KeyType>(self, key: K) -> RateLimitLayer<Keyed<K, G, N, C>, A> {
         let Rated { shared, cost, .. } = self.limit;
         let shared = Shared::with(shared.ledger.keyed(), shared.patience, shared.missing).into();
@@ -207,17 +213,11 @@ impl<G: Algorithm, N, C: Clock, A> RateLimitLayer<Single<G, N, C>, A> {
     pub fn named(self, name: impl Into<Name>) -> Self {
         self.ledger(|limiter| limiter.named(name))
     }
-
-    /// Returns a handle of the limit: to look, to give back, to reconfigure while it runs.
-    #[must_use]
-    pub fn limiter(&self) -> Limiter<G, C> {
-        self.limit.shared.ledger.clone()
-    }
 }
 
 /// For one limit for each key.
 impl<K: KeyType, G: Algorithm, N, C: Clock, A> RateLimitLayer<Keyed<K, G, N, C>, A> {
-    /// Tracks at most this many keys; see [`KeyedLimiter`] for what one costs.
+    /// Tracks at most this many keys; see [`KeyedLimiter`](backpressure_limiter::KeyedLimiter) for what one costs.
     ///
     /// # Panics
     ///
@@ -245,19 +245,6 @@ impl<K: KeyType, G: Algorithm, N, C: Clock, A> RateLimitLayer<Keyed<K, G, N, C>,
     /// Names the policy, for clients and operators.
     pub fn named(self, name: impl Into<Name>) -> Self {
         self.ledger(|limiter| limiter.named(name))
-    }
-
-    /// Returns a handle of the limits: to look, to give back, to forget a key, to reconfigure while they run.
-    #[must_use]
-    pub fn limiter(&self) -> KeyedLimiter<K::Key, G, C> {
-        self.limit.shared.ledger.clone()
-    }
-
-    /// Returns how many requests had no key.
-    #[must_use]
-    pub fn requests_without_key(&self) -> u64 {
-        // Relaxed: a count that is read orders nothing.
-        self.limit.shared.keyless.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 

@@ -98,19 +98,39 @@
 //!
 //! - `tracing`: one warning for each misconfiguration that only a request can reveal.
 
+mod and;
+mod charge;
+mod charged;
+mod compose;
 mod future;
 mod layer;
 mod lines;
+mod metered;
+mod notices;
+mod passing;
 mod rated;
 mod service;
+mod shadow;
 mod shared;
 mod skip;
+mod taking;
+mod tiers;
+mod wait_into;
 mod waiting;
 
+pub use and::{And, Both, BothTurns};
+pub use charge::Charge;
+pub use charged::{Advance, Carry, Charged};
 pub use future::ResponseFuture;
 pub use layer::{FixedWindowLayer, LeakyBucketLayer, RateLimitLayer, SlidingWindowLayer, TokenBucketLayer};
-pub use rated::{Keyed, Rated, Single, Taking};
+pub use metered::Metered;
+pub use notices::Warnings;
+pub use rated::{Keyed, Rated, Single};
 pub use service::RateLimit;
+pub use shadow::{Shadow, ShadowHandle};
 pub use shared::Shared;
 pub use skip::Skip;
+pub use taking::Taking;
+pub use tiers::Tiers;
+pub use wait_into::WaitInto;
 pub use waiting::Waiting;

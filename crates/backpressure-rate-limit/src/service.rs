@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use backpressure_core::{Admission, Answer, Limit, Permit};
 use tower_service::Service;
 
-use crate::future::ResponseFuture;
+use crate::future::{Parked, ResponseFuture};
+use crate::passing::Passing;
 
 /// Calls the inner service for what its limit admits.
 ///
@@ -55,13 +56,14 @@ where
         self.inner.poll_ready(cx).map_err(|error| self.answer.fail(error))
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let context = self.answer.context(&request);
         match self.limit.admit(&request) {
             Admission::Admitted(permit) => {
                 let standing = if self.answer.wants_standing() { permit.standing() } else { None };
-                permit.settle();
-                ResponseFuture::calling(self.inner.call(request), self.answer.clone(), context, standing)
+                permit.settle(&mut request);
+                let call = Passing::new(self.limit.state(), || self.inner.call(request));
+                ResponseFuture::calling(call, self.answer.clone(), context, standing)
             }
             Admission::Rejected(rejection) => {
                 let answer = self.answer.refuse(context, rejection);
@@ -70,9 +72,10 @@ where
             Admission::Wait(wait) => {
                 // What the readied service reserved must not wait with the request: a copy waits, unready, and another takes
                 // the place of the readied one, which is dropped here.
-                let parked = self.inner.clone();
-                drop(mem::replace(&mut self.inner, parked.clone()));
-                ResponseFuture::waiting(wait, parked, request, self.answer.clone(), context)
+                let unready = self.inner.clone();
+                drop(mem::replace(&mut self.inner, unready.clone()));
+                let parked = Parked::new(wait, self.limit.state(), unready, request, context);
+                ResponseFuture::waiting(parked, self.answer.clone())
             }
         }
     }

@@ -1,14 +1,14 @@
 //! What all clones of a limit share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backpressure_core::{Reason, Rejection};
 use backpressure_http::MissingKey;
-use backpressure_limiter::Ledger;
+use backpressure_limiter::{Ledger, Slot};
 
 use crate::lines::Lines;
+use crate::notices::Notices;
 
 /// The state of a limit: its ledger, those who wait, and what was seen.
 pub struct Shared<B> {
@@ -16,8 +16,7 @@ pub struct Shared<B> {
     pub(crate) lines: Lines,
     pub(crate) patience: Patience,
     pub(crate) missing: MissingKey,
-    /// Requests that had no key.
-    pub(crate) keyless: AtomicU64,
+    pub(crate) notices: Notices,
 }
 
 /// How many requests wait, and how long.
@@ -43,29 +42,24 @@ impl<B> Shared<B> {
     }
 
     pub(crate) fn with(ledger: B, patience: Patience, missing: MissingKey) -> Self {
-        Self { ledger, lines: Lines::new(patience.max_waiting), patience, missing, keyless: AtomicU64::new(0) }
-    }
-
-    /// Counts a request without a key, warns of the first, and says what to do with it.
-    #[cold]
-    pub(crate) fn missing_key(&self) -> MissingKey {
-        // Relaxed: a count, and the one thread that sees 0 is the first whatever the order.
-        let before = self.keyless.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "tracing")]
-        if before == 0 {
-            tracing::warn!(
-                missing = ?self.missing,
-                "a request has no key to limit it by; is the extension or header there? \
-                 (axum: serve with into_make_service_with_connect_info). Further ones are only counted"
-            );
-        }
-        #[cfg(not(feature = "tracing"))]
-        let _ = before;
-        self.missing
+        Self { ledger, lines: Lines::new(patience.max_waiting), patience, missing, notices: Notices::default() }
     }
 }
 
 impl<B: Ledger> Shared<B> {
+    /// Returns the slot of a request with this key. Without one it is an error where the request passes uncounted (`None`) or
+    /// is refused.
+    #[inline]
+    pub(crate) fn slot(&self, key: Option<B::Key>) -> Result<Slot, Option<Rejection>> {
+        match (key, self.missing) {
+            (Some(key), _) => Ok(self.ledger.slot(&key)),
+            (None, MissingKey::Skip) => Err(None),
+            (None, MissingKey::Refuse) => Err(Some(Rejection::new(Reason::MissingKey, self.ledger.name().clone()))),
+            // To share is what everything else than these two can only mean.
+            (None, _) => Ok(Slot::KEYLESS),
+        }
+    }
+
     /// Returns how many requests of one key may wait.
     pub(crate) fn queue(&self) -> usize {
         self.patience.queue.unwrap_or_else(|| self.ledger.queue_capacity())
@@ -86,6 +80,7 @@ impl<B: fmt::Debug> fmt::Debug for Shared<B> {
             .field("patience", &self.patience)
             .field("waiting", &self.lines.waiting())
             .field("missing", &self.missing)
+            .field("warnings", &self.notices.read())
             .finish_non_exhaustive()
     }
 }

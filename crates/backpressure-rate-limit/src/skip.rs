@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use backpressure_core::{Admission, Limit};
+use backpressure_core::{Admission, Limit, Rejection, StateId};
 use backpressure_http::Read;
+
+use crate::wait_into::WaitInto;
 
 /// A limit that lets some requests pass uncounted: health checks, CORS preflights.
 #[derive(Clone, Copy)]
@@ -17,8 +19,8 @@ impl<Req, L: Limit<Req>, P: Read<Req, bool>> Limit<Req> for Skip<L, P> {
         = Option<L::Permit<'a>>
     where
         Self: 'a;
-    type Turn = L::Turn;
-    type Wait = L::Wait;
+    type Turn = Option<L::Turn>;
+    type Wait = WaitInto<L::Wait, Self::Turn>;
 
     #[inline]
     fn admit(&self, request: &Req) -> Admission<Self::Permit<'_>, Self::Wait> {
@@ -28,8 +30,16 @@ impl<Req, L: Limit<Req>, P: Read<Req, bool>> Limit<Req> for Skip<L, P> {
         match self.limit.admit(request) {
             Admission::Admitted(permit) => Admission::Admitted(Some(permit)),
             Admission::Rejected(rejection) => Admission::Rejected(rejection),
-            Admission::Wait(wait) => Admission::Wait(wait),
+            Admission::Wait(wait) => Admission::Wait(WaitInto::new(wait)),
         }
+    }
+
+    fn refusal(&self, request: &Req) -> Option<Rejection> {
+        if self.passes.read(request) { None } else { self.limit.refusal(request) }
+    }
+
+    fn state(&self) -> Option<StateId> {
+        self.limit.state()
     }
 }
 

@@ -12,8 +12,8 @@ use backpressure_limiter::{Ledger, Slot};
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use crate::rated::Taking;
 use crate::shared::Shared;
+use crate::taking::Taking;
 
 /// The wait of a request for its turn under a limit by rate.
 ///

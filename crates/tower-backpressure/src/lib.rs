@@ -128,8 +128,8 @@
 
 pub use backpressure_core::{
     Admission, Algorithm, Answer, AnswerWith, Clock, ConfigError, Decision, Fail, FixedWindow, LeakyBucket, Limit, ManualClock,
-    Name, Outcome, Permit, Policy, Quota, Rate, Reason, Refused, Rejection, SlidingLog, SlidingWindow, Standing, Timestamp,
-    TokenBucket, Wrap, answer_with,
+    Name, Outcome, Permit, Policy, Quota, Rate, Reason, Refused, Rejection, SlidingLog, SlidingWindow, Standing, StateId,
+    Timestamp, TokenBucket, Wrap, answer_with,
 };
 pub use backpressure_http::{
     AnswerBody, Constant, FromHead, FromRequest, Head, MissingKey, RateLimitFields, Read, Respond, RespondWithBody, from_head,
@@ -140,6 +140,6 @@ pub use backpressure_limiter::TokioClock;
 pub use backpressure_limiter::{Coarse, KeyedLimiter, Limiter, Monotonic, WhenFull};
 pub use backpressure_queue::{Line, LineError, Order, Turn, Wait};
 pub use backpressure_rate_limit::{
-    FixedWindowLayer, Keyed, LeakyBucketLayer, RateLimit, RateLimitLayer, Rated, ResponseFuture, Single, Skip,
-    SlidingWindowLayer, TokenBucketLayer, Waiting,
+    And, Carry, Charge, Charged, FixedWindowLayer, Keyed, LeakyBucketLayer, Metered, RateLimit, RateLimitLayer, Rated,
+    ResponseFuture, Shadow, ShadowHandle, Single, Skip, SlidingWindowLayer, Tiers, TokenBucketLayer, Waiting, Warnings,
 };
