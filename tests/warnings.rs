@@ -3,19 +3,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
 use backpressure_tests::Probe;
 use futures_util::FutureExt;
 use http::Request;
 use tower::{Layer, ServiceExt};
-use tower_backpressure::{Rate, RateLimitLayer, TokenBucket, key};
+use tower_backpressure::{FixedWindow, Rate, RateLimitLayer, TokenBucket, key};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Counts warnings.
 #[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
+struct Warned(Arc<AtomicUsize>);
 
-impl Subscriber for Warnings {
+impl Warned {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Subscriber for Warned {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::WARN
     }
@@ -39,15 +48,93 @@ impl Subscriber for Warnings {
 
 #[test]
 fn a_missing_key_is_warned_of_once_for_each_limit_and_counted_each_time() {
-    let warnings = Warnings::default();
-    tracing::subscriber::with_default(warnings.clone(), || {
+    let warned = Warned::default();
+    tracing::subscriber::with_default(warned.clone(), || {
         for limits in 1..=3 {
             let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100))).keyed(key::header("x-api-key"));
             for requests in 1..=5 {
                 let service = layer.layer(Probe::new().0);
                 assert_eq!(service.oneshot(Request::new(())).now_or_never().unwrap().unwrap().status(), 200);
-                assert_eq!((warnings.0.load(Ordering::SeqCst), layer.warnings().without_key), (limits, requests));
+                assert_eq!((warned.times(), layer.warnings().without_key), (limits, requests));
             }
         }
     });
+}
+
+#[test]
+fn that_all_requests_have_one_key_is_warned_of_when_there_are_many_and_taken_back_when_a_second_comes() {
+    let warned = Warned::default();
+    tracing::subscriber::with_default(warned.clone(), || {
+        let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100))).keyed(key::header("x-forwarded-by"));
+        let ask = |key: &'static str| {
+            let request = Request::builder().header("x-forwarded-by", key).body(()).unwrap();
+            layer.layer(Probe::new().0).oneshot(request).now_or_never().unwrap().unwrap();
+        };
+        for _ in 1..10_000 {
+            ask("the proxy");
+        }
+        assert_eq!((warned.times(), layer.warnings().with_one_key), (0, 0));
+        for requests in 10_000..10_010 {
+            ask("the proxy");
+            assert_eq!((warned.times(), layer.warnings().with_one_key), (1, requests));
+        }
+        ask("somebody else");
+        ask("the proxy");
+        assert_eq!((warned.times(), layer.warnings().with_one_key), (1, 0));
+    });
+}
+
+#[test]
+fn a_limit_for_all_has_no_key_and_is_not_warned_of() {
+    let warned = Warned::default();
+    tracing::subscriber::with_default(warned.clone(), || {
+        let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100)));
+        for _ in 0..20_000 {
+            layer.layer(Probe::new().0).oneshot(Request::new(())).now_or_never().unwrap().unwrap();
+        }
+        assert_eq!((warned.times(), layer.warnings()), (0, tower_backpressure::Warnings::default()));
+    });
+}
+
+#[test]
+fn a_limit_on_the_router_and_on_a_route_is_warned_of_once_and_counted_each_time() {
+    let warned = Warned::default();
+    tracing::subscriber::with_default(warned.clone(), || {
+        let limit = || RateLimitLayer::new(FixedWindow::new(Rate::per_day(10)));
+        let (layer, between) = (limit(), limit());
+        let twice = get(async || "hello").layer(layer.clone());
+        let app: Router = Router::new().route("/twice", twice).route("/once", get(async || "hello"));
+        let app = app.layer(between.clone()).layer(layer.clone());
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            app.clone().oneshot(request).now_or_never().unwrap().unwrap().status().as_u16()
+        };
+        for times in 1..=3 {
+            assert_eq!((ask("/once"), ask("/twice")), (200, 200));
+            assert_eq!((warned.times(), layer.warnings().met_twice), (1, times));
+        }
+        assert_eq!((between.warnings().met_twice, layer.limiter().peek().remaining), (0, 1));
+        // A limit that is met for the second time may refuse: that, too, is seen.
+        assert_eq!((ask("/twice"), layer.warnings().met_twice), (429, 4));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_met_again_after_a_wait_or_a_pause_of_the_inner_service_is_noticed_too() {
+    let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(1)).burst(2)).queue(9);
+    let layer = layer.clock(tower_backpressure::TokioClock::default());
+    let (probe, seen) = Probe::new();
+    let inner = layer.layer(probe);
+    let slow = tower::service_fn(move |request: Request<()>| {
+        let inner = inner.clone();
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            inner.oneshot(request).await
+        }
+    });
+    let service = layer.layer(slow);
+    for times in 1..=3 {
+        service.clone().oneshot(Request::new(())).await.unwrap();
+        assert_eq!((layer.warnings().met_twice, seen.called() as u64), (times, times));
+    }
 }

@@ -113,8 +113,9 @@ impl Charge {
         self.0.as_ref().map_or(0, |open| open.account.cost())
     }
 
-    /// Adds the bytes of a body as they are sent, and settles when it ends or is dropped.
-    pub const fn metered<B: Body>(self, body: B) -> Metered<B> {
+    /// Adds the bytes of a body as they are sent, and settles when it ends or is dropped. An empty one costs nothing.
+    pub fn metered<B: Body>(self, body: B) -> Metered<B> {
+        self.add(0);
         Metered::new(self, body)
     }
 
