@@ -239,7 +239,8 @@ fn only_failures_count_where_success_is_given_back() {
 
 #[tokio::test]
 async fn a_body_is_charged_as_it_is_sent_and_settled_at_its_end_or_its_drop() {
-    let layer = RateLimitLayer::new(FixedWindow::new(Rate::per_day(1_000))).charged();
+    let layer =
+        RateLimitLayer::new(FixedWindow::new(Rate::per_day(1_000))).cost(|head| head.headers.len() as u64 * 400).charged();
     let limiter = layer.limiter();
     let chunks = service_fn(async |request: Request<()>| {
         let frames = (0..3).map(|_| Ok::<_, Infallible>(Frame::data(bytes::Bytes::from_static(&[0; 100]))));
@@ -250,17 +251,29 @@ async fn a_body_is_charged_as_it_is_sent_and_settled_at_its_end_or_its_drop() {
         chunks.map_response(|response: Response<Option<_>>| response.map(Option::unwrap).map(BodyExt::boxed_unsync).map(Body)),
     );
     let left = || limiter.peek().remaining;
-    let mut body = service.clone().oneshot(Request::new(())).await.unwrap().into_body().0;
-    assert_eq!(left(), 999);
+    let ask = async |advance: bool| {
+        let mut request = Request::new(());
+        request.headers_mut().extend(advance.then(|| (http::header::TE, http::HeaderValue::from_static("trailers"))));
+        service.clone().oneshot(request).await.unwrap().into_body().0
+    };
+    let mut body = ask(false).await;
     for expected in [900, 800, 700] {
         body.frame().await.unwrap().unwrap();
         assert_eq!(left(), expected);
     }
+    // An advance of 400 is used up first, and what is left of it comes back at the end of the body, before it is dropped.
+    let mut body = ask(true).await;
+    for _ in 0..3 {
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(left(), 300);
+    }
     assert!(body.frame().await.is_none());
-    let mut body = service.oneshot(Request::new(())).await.unwrap().into_body().0;
+    assert_eq!(left(), 400);
+    let mut body = ask(true).await;
     body.frame().await.unwrap().unwrap();
+    assert_eq!(left(), 0);
     drop(body);
-    assert_eq!(left(), 600);
+    assert_eq!(left(), 300);
 }
 
 /// A body that may be missing, for refusals.

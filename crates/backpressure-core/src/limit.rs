@@ -1,6 +1,7 @@
 //! The seam of admission: what a layer asks before it calls the service.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crate::{Rejection, Standing};
@@ -95,12 +96,19 @@ impl<Req, P: Permit<Req>> Permit<Req> for Option<P> {
 
 /// Which state a limit spends: equal for all handles that share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StateId(usize);
+pub struct StateId(NonZeroUsize);
 
 impl StateId {
     /// Returns the identity of this state while it lives.
     #[must_use]
     pub fn of<T>(state: &Arc<T>) -> Self {
-        Self(Arc::as_ptr(state).addr())
+        // An `Arc` is never null: the other value is never taken.
+        Self(NonZeroUsize::new(Arc::as_ptr(state).addr()).unwrap_or(NonZeroUsize::MAX))
+    }
+
+    /// Returns the identity as a number.
+    #[must_use]
+    pub const fn as_usize(self) -> usize {
+        self.0.get()
     }
 }

@@ -7,29 +7,28 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use backpressure_core::StateId;
 use pin_project::pin_project;
 
-struct Passed {
-    limits: [Cell<Option<StateId>>; DEEPEST],
-    depth: Cell<usize>,
-}
-
 thread_local! {
-    static PASSED: Passed = const { Passed { limits: [const { Cell::new(None) }; DEEPEST], depth: Cell::new(0) } };
+    /// The limits passed, each where its identity says. Two that fall on one place hide each other, which is as good as one more
+    /// task between them: this is for a warning.
+    static PASSED: [Cell<Option<StateId>>; PLACES] = const { [const { Cell::new(None) }; PLACES] };
 }
 
 /// Whether the request that this thread works on is inside of this limit.
 #[inline]
 pub(crate) fn is_inside(limit: StateId) -> bool {
-    PASSED.with(|passed| {
-        let depth = passed.depth.get().min(DEEPEST);
-        depth > 0 && passed.limits[..depth].iter().any(|outer| outer.get() == Some(limit))
-    })
+    PASSED.with(|passed| passed[place(limit)].get() == Some(limit))
+}
+
+/// Fibonacci hashing: the top bits of the product.
+#[inline]
+const fn place(limit: StateId) -> usize {
+    limit.as_usize().wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - PLACES.ilog2())
 }
 
 /// A call of the inner service, by a request that has passed a limit.
@@ -59,40 +58,27 @@ impl<F: Future> Future for Passing<F> {
 
 #[inline]
 fn inside<R>(limit: Option<StateId>, work: impl FnOnce() -> R) -> R {
-    let _inside = Inside::new(limit);
+    let Some(limit) = limit else { return work() };
+    let _inside = Inside { limit, hidden: PASSED.with(|passed| passed[place(limit)].replace(Some(limit))) };
     work()
 }
 
 /// Ends on drop, so also where the work panics.
 struct Inside {
-    // Of the thread that made it.
-    not_send: PhantomData<*const ()>,
-}
-
-impl Inside {
-    #[inline]
-    fn new(limit: Option<StateId>) -> Self {
-        PASSED.with(|passed| {
-            let depth = passed.depth.get();
-            // Deeper than that is only counted, so that it is left in step.
-            if let Some(outer) = passed.limits.get(depth) {
-                outer.set(limit);
-            }
-            passed.depth.set(depth + 1);
-        });
-        Self { not_send: PhantomData }
-    }
+    limit: StateId,
+    /// What was there before.
+    hidden: Option<StateId>,
 }
 
 impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
-        PASSED.with(|passed| passed.depth.set(passed.depth.get() - 1));
+        PASSED.with(|passed| passed[place(self.limit)].set(self.hidden));
     }
 }
 
-/// Limits round one service: a stack of eight is one that nobody builds by mistake.
-const DEEPEST: usize = 8;
+/// A power of two: many more than the limits that a request passes.
+const PLACES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -103,27 +89,33 @@ mod tests {
 
     #[test]
     fn a_limit_is_passed_as_long_as_the_work_takes_panics_included() {
-        let (outer, other) = (Arc::new(1), Arc::new(2));
-        let (outer_id, other_id) = (StateId::of(&outer), StateId::of(&other));
-        inside(Some(outer_id), || {
-            assert!(is_inside(outer_id) && !is_inside(other_id));
-            inside(Some(other_id), || assert!(is_inside(outer_id) && is_inside(other_id)));
-            inside(None, || assert!(is_inside(outer_id) && !is_inside(other_id)));
-            assert!(catch_unwind(|| inside(Some(other_id), || panic!("the work panics"))).is_err());
-            assert!(is_inside(outer_id) && !is_inside(other_id));
+        let limit = Arc::new(1);
+        let limit = StateId::of(&limit);
+        inside(Some(limit), || {
+            assert!(is_inside(limit));
+            inside(Some(limit), || assert!(is_inside(limit)));
+            inside(None, || assert!(is_inside(limit)));
+            assert!(catch_unwind(|| inside(Some(limit), || panic!("the work panics"))).is_err());
+            assert!(is_inside(limit));
         });
-        assert!(!is_inside(outer_id));
+        assert!(!is_inside(limit));
     }
 
     #[test]
-    fn a_stack_deeper_than_is_watched_is_left_as_it_was_entered() {
-        fn nested(levels: usize, state: StateId) {
-            if levels > 0 {
-                inside(Some(state), || nested(levels - 1, state));
+    fn however_deep_the_stack_nothing_is_left_of_it() {
+        fn nested(limits: &[StateId]) {
+            if let Some((limit, rest)) = limits.split_first() {
+                assert!(!is_inside(*limit));
+                inside(Some(*limit), || {
+                    assert!(is_inside(*limit));
+                    nested(rest);
+                    assert!(is_inside(*limit));
+                });
             }
         }
-        let state = Arc::new(1);
-        nested(3 * DEEPEST, StateId::of(&state));
-        assert!(!is_inside(StateId::of(&state)));
+        let states: Vec<_> = (0..5 * PLACES).map(Arc::new).collect();
+        let limits: Vec<_> = states.iter().map(StateId::of).collect();
+        nested(&limits);
+        assert!(limits.iter().all(|limit| !is_inside(*limit)));
     }
 }

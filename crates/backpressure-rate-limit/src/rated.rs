@@ -51,8 +51,10 @@ where
         }
         let slot = match shared.slot(key) {
             Ok(slot) => slot,
-            Err(None) => return Admission::Admitted(Taking::nothing(&self.shared)),
-            Err(Some(rejection)) => return Admission::Rejected(rejection),
+            Err(missing) => {
+                let refused = shared.refuse_without_key(missing);
+                return refused.map_or_else(|| Admission::Admitted(Taking::nothing(&self.shared)), Admission::Rejected);
+            }
         };
         shared.notices.key(shared.ledger.name(), slot);
         let cost = self.cost.read(request);
@@ -71,7 +73,7 @@ where
         let shared = &*self.shared;
         let slot = match shared.slot(self.key.key(request)) {
             Ok(slot) => slot,
-            Err(rejection) => return rejection,
+            Err(missing) => return shared.refuse_without_key(missing),
         };
         let decided = shared.ledger.check(slot, shared.ledger.now(), self.cost.read(request));
         decided.err().filter(|rejection| !shared.may_wait(rejection))

@@ -47,17 +47,20 @@ impl<B> Shared<B> {
 }
 
 impl<B: Ledger> Shared<B> {
-    /// Returns the slot of a request with this key. Without one it is an error where the request passes uncounted (`None`) or
-    /// is refused.
+    /// Returns the slot of a request with this key; without one, what that means where there is no slot for it.
     #[inline]
-    pub(crate) fn slot(&self, key: Option<B::Key>) -> Result<Slot, Option<Rejection>> {
+    pub(crate) fn slot(&self, key: Option<B::Key>) -> Result<Slot, MissingKey> {
         match (key, self.missing) {
             (Some(key), _) => Ok(self.ledger.slot(&key)),
-            (None, MissingKey::Skip) => Err(None),
-            (None, MissingKey::Refuse) => Err(Some(Rejection::new(Reason::MissingKey, self.ledger.name().clone()))),
-            // To share is what everything else than these two can only mean.
+            (None, missing @ (MissingKey::Skip | MissingKey::Refuse)) => Err(missing),
             (None, _) => Ok(Slot::KEYLESS),
         }
+    }
+
+    /// Returns the refusal of a request without a key, if that is what it means.
+    #[cold]
+    pub(crate) fn refuse_without_key(&self, missing: MissingKey) -> Option<Rejection> {
+        (missing == MissingKey::Refuse).then(|| Rejection::new(Reason::MissingKey, self.ledger.name().clone()))
     }
 
     /// Returns how many requests of one key may wait.
