@@ -35,7 +35,7 @@ fn ask<L: Limit<u32> + Clone>(layer: &RateLimitLayer<L, Fail>, client: u32) -> R
     layer.layer(echo).oneshot(client).now_or_never().unwrap()
 }
 
-fn each_client() -> impl key::Key<u32> + key::KeyType<Key = u32> + Clone {
+fn each_client() -> impl key::Key<u32, Key = u32> + Clone {
     key::from_request(|client: &u32| Some(*client))
 }
 

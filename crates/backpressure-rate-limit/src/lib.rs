@@ -76,6 +76,43 @@
 //! [`max_waiting`](RateLimitLayer::max_waiting)
 //! requests wait in all. Waiting sleeps on tokio's timers: it panics outside a tokio runtime with time enabled.
 //!
+//! # Limits put together
+//!
+//! These go round any limit, and round each other:
+//!
+//! | | |
+//! |---|---|
+//! | [`and`](RateLimitLayer::and) | both agree or nothing is taken; they may have different keys: per client, and for all |
+//! | [`tiers`](RateLimitLayer::tiers) | one of several, chosen for each request: plans, routes, methods |
+//! | [`charged`](RateLimitLayer::charged) | what a request costs is [settled](Charge) by its handler or its body: rows, bytes, tokens; failures only |
+//! | [`shadow`](RateLimitLayer::shadow) | decides and reports, and enforces as large a part of it as it is told |
+//! | [`skip`](RateLimitLayer::skip) | does not concern some requests |
+//!
+//! ```
+//! use backpressure_core::{FixedWindow, Rate, TokenBucket};
+//! use backpressure_http::key;
+//! use backpressure_rate_limit::{Charge, RateLimitLayer};
+//! use http::Method;
+//!
+//! let each = |name, rate| RateLimitLayer::new(TokenBucket::new(rate)).keyed(key::header("x-api-key")).named(name);
+//! let requests = each("reads", Rate::per_second(100))
+//!     .tiers(|head| head.method != Method::GET)
+//!     .tier(true, each("writes", Rate::per_second(5)));
+//! let rows = RateLimitLayer::new(FixedWindow::new(Rate::per_hour(1_000_000))).keyed(key::header("x-api-key")).named("rows");
+//! let everybody = RateLimitLayer::new(TokenBucket::new(Rate::per_second(5_000))).named("everybody");
+//!
+//! // A handler says `Charge::of(request.extensions()).set(rows_found)`.
+//! let layer = requests.and(rows.charged()).and(everybody);
+//! # let _ = layer;
+//! # let _ = |request: http::Request<()>| Charge::of(request.extensions()).set(7);
+//! ```
+//!
+//! # While it runs
+//!
+//! [`limiter`](RateLimitLayer::limiter) is a handle of the state: look, charge, give back, forget a key, reconfigure, or replace.
+//! [`warnings`](RateLimitLayer::warnings) counts what looks like a mistake of deployment. Take the handle before the limit is
+//! wrapped.
+//!
 //! # Hazards
 //!
 //! - **Order.** Put this layer outside what reserves in `poll_ready` (concurrency limits, buffers): a refused request leaves the
@@ -84,7 +121,8 @@
 //! - **Cloning.** Clones of a layer share one limit, and so do all routes, methods and connections it is applied to. Two layers
 //!   made with
 //!   `new` share nothing; make the second with [`over`](RateLimitLayer::over) the first one's limiter to share.
-//! - **Behind a proxy** every request has the proxy's address. Key by what the proxy vouches for.
+//! - **Behind a proxy** every request has the proxy's address. Key by what the proxy vouches for (`key::client_ip`).
+//! - **Twice.** A layer on the router and on a route counts each request twice: see [`Warnings::met_twice`].
 //! - **Cancellation.** A request that is dropped while it waits leaves its line and takes nothing. One that was called has been
 //!   counted.
 //! - **A future that is polled once and then kept without being polled** keeps its place at the head of its line, and those

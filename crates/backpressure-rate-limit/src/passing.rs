@@ -28,8 +28,11 @@ pub(crate) fn is_inside(limit: StateId) -> bool {
 /// Fibonacci hashing: the top bits of the product.
 #[inline]
 const fn place(limit: StateId) -> usize {
-    limit.as_usize().wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS - PLACES.ilog2())
+    limit.as_usize().wrapping_mul(GOLDEN) >> (usize::BITS - PLACES.ilog2())
 }
+
+/// The words there are by the golden ratio, which is nearly 21 to 13, and odd.
+const GOLDEN: usize = (usize::MAX / 21 * 13) | 1;
 
 /// A call of the inner service, by a request that has passed a limit.
 #[pin_project]
