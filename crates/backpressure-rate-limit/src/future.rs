@@ -9,7 +9,7 @@ use backpressure_core::{Answer, Limit, Permit, Standing, StateId};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use crate::passing::Passing;
+use crate::passing::{self, Passing};
 
 /// The response of a [`RateLimit`](crate::RateLimit): refused, called, or waiting to be called.
 ///
@@ -146,7 +146,8 @@ where
         let turn = this.turn.take().expect("the wait has ended with a turn");
         let standing = if answer.wants_standing() { turn.standing() } else { None };
         turn.settle(&mut request);
-        let call = Passing::new(*this.limit, || this.service.call(request));
+        let _inside = passing::enter(*this.limit);
+        let call = Passing::new(*this.limit, this.service.call(request));
         Poll::Ready(State::Calling { call, context: Some(context), standing })
     }
 }

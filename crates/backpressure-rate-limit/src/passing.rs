@@ -44,8 +44,8 @@ pub(crate) struct Passing<F> {
 
 impl<F> Passing<F> {
     #[inline]
-    pub(crate) fn new(limit: Option<StateId>, call: impl FnOnce() -> F) -> Self {
-        Self { call: inside(limit, call), limit }
+    pub(crate) const fn new(limit: Option<StateId>, call: F) -> Self {
+        Self { call, limit }
     }
 }
 
@@ -55,19 +55,21 @@ impl<F: Future> Future for Passing<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        inside(*this.limit, || this.call.poll(cx))
+        let _inside = enter(*this.limit);
+        this.call.poll(cx)
     }
 }
 
+/// Marks what this thread does as work on a request that has passed this limit, until the mark is dropped.
 #[inline]
-fn inside<R>(limit: Option<StateId>, work: impl FnOnce() -> R) -> R {
-    let Some(limit) = limit else { return work() };
-    let _inside = Inside { limit, hidden: PASSED.with(|passed| passed[place(limit)].replace(Some(limit))) };
-    work()
+pub(crate) fn enter(limit: Option<StateId>) -> Option<Inside> {
+    let limit = limit?;
+    Some(Inside { limit, hidden: PASSED.with(|passed| passed[place(limit)].replace(Some(limit))) })
 }
 
 /// Ends on drop, so also where the work panics.
-struct Inside {
+#[must_use = "the mark ends when this is dropped"]
+pub(crate) struct Inside {
     limit: StateId,
     /// What was there before.
     hidden: Option<StateId>,
@@ -94,13 +96,18 @@ mod tests {
     fn a_limit_is_passed_as_long_as_the_work_takes_panics_included() {
         let limit = Arc::new(1);
         let limit = StateId::of(&limit);
-        inside(Some(limit), || {
-            assert!(is_inside(limit));
-            inside(Some(limit), || assert!(is_inside(limit)));
-            inside(None, || assert!(is_inside(limit)));
-            assert!(catch_unwind(|| inside(Some(limit), || panic!("the work panics"))).is_err());
-            assert!(is_inside(limit));
-        });
+        let outer = enter(Some(limit));
+        assert!(is_inside(limit));
+        drop(enter(Some(limit)));
+        drop(enter(None));
+        assert!(is_inside(limit));
+        let work = || {
+            let _inside = enter(Some(limit));
+            panic!("the work panics")
+        };
+        assert!(catch_unwind(work).is_err());
+        assert!(is_inside(limit));
+        drop(outer);
         assert!(!is_inside(limit));
     }
 
@@ -109,11 +116,10 @@ mod tests {
         fn nested(limits: &[StateId]) {
             if let Some((limit, rest)) = limits.split_first() {
                 assert!(!is_inside(*limit));
-                inside(Some(*limit), || {
-                    assert!(is_inside(*limit));
-                    nested(rest);
-                    assert!(is_inside(*limit));
-                });
+                let _inside = enter(Some(*limit));
+                assert!(is_inside(*limit));
+                nested(rest);
+                assert!(is_inside(*limit));
             }
         }
         let states: Vec<_> = (0..5 * PLACES).map(Arc::new).collect();

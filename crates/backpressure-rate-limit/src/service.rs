@@ -7,7 +7,7 @@ use backpressure_core::{Admission, Answer, Limit, Permit};
 use tower_service::Service;
 
 use crate::future::{Parked, ResponseFuture};
-use crate::passing::Passing;
+use crate::passing::{self, Passing};
 
 /// Calls the inner service for what its limit admits.
 ///
@@ -62,7 +62,9 @@ where
             Admission::Admitted(permit) => {
                 let standing = if self.answer.wants_standing() { permit.standing() } else { None };
                 permit.settle(&mut request);
-                let call = Passing::new(self.limit.state(), || self.inner.call(request));
+                let passed = self.limit.state();
+                let _inside = passing::enter(passed);
+                let call = Passing::new(passed, self.inner.call(request));
                 ResponseFuture::calling(call, self.answer.clone(), context, standing)
             }
             Admission::Rejected(rejection) => {
