@@ -115,6 +115,49 @@
 //! what happens beyond. A request without a key shares one limit with all others that have none, unless [`MissingKey`] says
 //! otherwise.
 //!
+//! ## Several limits
+//!
+//! Limits are put together by methods that wrap what is there; each is a limit again.
+//!
+//! ```
+//! use tower_backpressure::{Charge, FixedWindow, Rate, RateLimitLayer, TokenBucket, key};
+//!
+//! #[derive(Clone, Copy, PartialEq)]
+//! enum Plan { Free, Pro }
+//!
+//! // By plan: each tier has its own state and its own name in the answers.
+//! let each = |name, rate| RateLimitLayer::new(TokenBucket::new(rate)).keyed(key::header("x-api-key")).named(name);
+//! let by_plan = each("free", Rate::per_second(10))
+//!     .tiers(|head| head.extensions.get().copied().unwrap_or(Plan::Free))
+//!     .tier(Plan::Pro, each("pro", Rate::per_second(500)));
+//!
+//! // Bytes an hour, which nobody knows before they are sent: the handler answers with
+//! // `Charge::of(request.extensions()).metered(body)`, or calls `.set(..)`, `.add(..)`, `.give_back()`.
+//! let bytes = RateLimitLayer::new(FixedWindow::new(Rate::per_hour(1_000_000_000))).keyed(key::header("x-api-key"));
+//!
+//! // For all together, tried out before it refuses anybody.
+//! let everybody = RateLimitLayer::new(TokenBucket::new(Rate::per_second(5_000))).named("everybody").shadow();
+//! let shadow = everybody.shadow_handle();
+//!
+//! // Each client's own first, what all share last: who is refused takes from none.
+//! let layer = by_plan.and(bytes.named("bytes").charged()).and(everybody);
+//! # let _ = layer;
+//! # let _ = |request: http::Request<()>| Charge::of(request.extensions()).give_back();
+//!
+//! // Later: see what it would have done, then enforce it for a tenth of those it would refuse.
+//! println!("{} of the requests so far would have been refused", shadow.decided());
+//! shadow.enforce_percent(10);
+//! ```
+//!
+//! [`and`](RateLimitLayer::and) is not the same as one layer round another: the outer layer cannot take back what the inner one
+//! refuses.
+//!
+//! ## While it runs
+//!
+//! `layer.limiter()` is a handle of the state (take it before you wrap the limit): peek, charge, give back, forget a key,
+//! [`reconfigure`](KeyedLimiter::reconfigure) and keep what has been counted, or [`replace`](KeyedLimiter::replace) and forget
+//! it. `layer.warnings()` counts what looks like a mistake of deployment: see [`Warnings`].
+//!
 //! ## Testing
 //!
 //! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive
