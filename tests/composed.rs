@@ -184,6 +184,17 @@ async fn who_waits_for_one_member_holds_the_other_and_gives_it_back_if_it_leaves
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
+#[test]
+fn who_is_refused_by_one_member_and_could_wait_for_the_other_is_told_the_wait_of_the_first() {
+    let clock = ManualClock::new();
+    let refuses = RateLimitLayer::new(TokenBucket::new(Rate::per_second(1))).clock(clock.clone());
+    let paces = RateLimitLayer::new(LeakyBucket::new(Rate::per_minute(1)).queue(5)).clock(clock);
+    assert!(paces.limiter().check().is_ok());
+    assert!(refuses.limiter().check().is_ok());
+    let refused = ask(&refuses.and(paces).answer(Fail), 1).unwrap_err();
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_may_wait_for_both_at_the_same_time() {
     let paced = |millis, queue| {

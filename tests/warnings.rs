@@ -120,6 +120,17 @@ fn a_limit_on_the_router_and_on_a_route_is_warned_of_once_and_counted_each_time(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_directly_round_itself_is_noticed_whether_the_request_goes_on_at_once_or_waits() {
+    let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(1)).burst(2)).queue(9);
+    let layer = layer.clock(tower_backpressure::TokioClock::default());
+    let service = layer.layer(layer.layer(Probe::new().0));
+    for times in 1..=3 {
+        service.clone().oneshot(Request::new(())).await.unwrap();
+        assert_eq!(layer.warnings().met_twice, times);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_is_met_again_after_a_wait_or_a_pause_of_the_inner_service_is_noticed_too() {
     let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(1)).burst(2)).queue(9);
     let layer = layer.clock(tower_backpressure::TokioClock::default());
