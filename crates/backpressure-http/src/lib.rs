@@ -113,17 +113,21 @@ mod golden;
 
 mod body;
 mod fields;
+mod grpc;
 mod head;
 pub mod key;
 mod missing_key;
 mod problem;
+mod protocol;
 mod read;
 mod respond;
 
 pub use body::AnswerBody;
 pub use fields::RateLimitFields;
+pub use grpc::GrpcCode;
 pub use head::Head;
 pub use missing_key::MissingKey;
 pub use problem::RespondWithBody;
+pub use protocol::Protocol;
 pub use read::{Constant, FromHead, FromRequest, Read, from_head, from_request};
 pub use respond::Respond;

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 
 use crate::fields::push_integer;
+use crate::grpc::GrpcCode;
 use crate::respond::status;
-use crate::{AnswerBody, RateLimitFields, Respond};
+use crate::{AnswerBody, Protocol, RateLimitFields, Respond};
 
 /// Answers as [`Respond`] does, with a body that says why: `application/problem+json` (RFC 9457).
 ///
@@ -60,7 +61,29 @@ impl RespondWithBody {
         self
     }
 
-    /// Returns the response to a request that was refused, for those who ask a limiter themselves.
+    /// Sets the gRPC code of a used up quota: see [`Respond::grpc_quota`].
+    pub const fn grpc_quota(mut self, code: GrpcCode) -> Self {
+        self.respond = self.respond.grpc_quota(code);
+        self
+    }
+
+    /// Sets the gRPC code of overload: see [`Respond::grpc_overload`].
+    pub const fn grpc_overload(mut self, code: GrpcCode) -> Self {
+        self.respond = self.respond.grpc_overload(code);
+        self
+    }
+
+    /// Returns the response in this protocol to a request that was refused, for those who ask a limiter themselves. A call has
+    /// an answer without a body, as [`Respond`] gives it.
+    #[must_use]
+    pub fn refusal_in<C>(&self, protocol: Protocol, rejection: Rejection) -> Response<AnswerBody<C>> {
+        match protocol.content_type() {
+            None => self.refusal(rejection),
+            Some(content_type) => self.respond.refused_call(content_type, rejection),
+        }
+    }
+
+    /// Returns the HTTP response to a request that was refused, for those who ask a limiter themselves.
     #[must_use]
     pub fn refusal<C>(&self, rejection: Rejection) -> Response<AnswerBody<C>> {
         let body = problem(&rejection);
@@ -81,19 +104,21 @@ impl From<Respond> for RespondWithBody {
 
 #[diagnostic::do_not_recommend]
 impl<B, C, Err> Answer<Request<B>, Response<C>, Err> for RespondWithBody {
-    type Context = ();
+    type Context = Protocol;
     type Response = Response<AnswerBody<C>>;
     type Error = Err;
 
     #[inline]
-    fn context(&self, _request: &Request<B>) {}
+    fn context(&self, request: &Request<B>) -> Protocol {
+        request.into()
+    }
 
-    fn refuse(&self, (): (), rejection: Rejection) -> Result<Self::Response, Err> {
-        Ok(self.refusal(rejection))
+    fn refuse(&self, protocol: Protocol, rejection: Rejection) -> Result<Self::Response, Err> {
+        Ok(self.refusal_in(protocol, rejection))
     }
 
     #[inline]
-    fn admit(&self, (): (), standing: Option<Standing>, mut response: Response<C>) -> Self::Response {
+    fn admit(&self, _protocol: Protocol, standing: Option<Standing>, mut response: Response<C>) -> Self::Response {
         self.respond.tell(standing, &mut response);
         response.map(AnswerBody::inner)
     }
@@ -233,7 +258,7 @@ mod tests {
 
     /// Drives the answer as a layer does, and returns everything that goes over the wire.
     fn refuse(respond: RespondWithBody, rejection: Rejection) -> String {
-        let response = Answer::<Request<()>, Response<Inner>, Infallible>::refuse(&respond, (), rejection).unwrap();
+        let response = Answer::<Request<()>, Response<Inner>, Infallible>::refuse(&respond, Protocol::Http, rejection).unwrap();
         let length = response.body().size_hint().exact().unwrap();
         let mut wire = head(&response);
         let body = ready(response.into_body().collect()).unwrap().to_bytes();
@@ -325,7 +350,8 @@ content-length: 241
     fn admitted_bodies_pass_with_the_fields_of_the_plain_answer() {
         let answer = Respond::with_body().on_admitted();
         let inner = Response::new(Full::new(Bytes::from("hello")));
-        let response = Answer::<Request<()>, Response<Inner>, Infallible>::admit(&answer, (), Some(standing()), inner);
+        let response =
+            Answer::<Request<()>, Response<Inner>, Infallible>::admit(&answer, Protocol::Http, Some(standing()), inner);
         assert_eq!(head(&response), "200 OK\nratelimit-policy: \"default\";q=100;w=60\nratelimit: \"default\";r=42;t=31\n");
         assert_eq!(ready(response.into_body().collect()).unwrap().to_bytes(), "hello");
     }

@@ -1,24 +1,39 @@
 //! Answers over HTTP.
 
 use backpressure_core::{Answer, Reason, Rejection, Standing};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 
-use crate::{RateLimitFields, RespondWithBody};
+use crate::grpc::{GrpcCode, GrpcCodes};
+use crate::{Protocol, RateLimitFields, RespondWithBody};
 
-/// Answers a refusal with an HTTP response that has header fields and an empty body.
+/// Answers a refusal in the protocol of its caller, with header fields and an empty body.
 ///
-/// | reason | status | `Retry-After` |
-/// |---|---|---|
-/// | [`RateLimit`](Reason::RateLimit), [`TooManyKeys`](Reason::TooManyKeys) | 429 | where the time is known |
-/// | [`CostExceedsLimit`](Reason::CostExceedsLimit) | 429 | no: waiting does not help |
-/// | [`MissingKey`](Reason::MissingKey) | 400 | no: nobody could say |
-/// | all others | 503 | where the time is known |
+/// | reason | HTTP | gRPC | when to come back |
+/// |---|---|---|---|
+/// | [`RateLimit`](Reason::RateLimit), [`TooManyKeys`](Reason::TooManyKeys) | 429 | `RESOURCE_EXHAUSTED` | where it is known |
+/// | [`CostExceedsLimit`](Reason::CostExceedsLimit) | 429 | `RESOURCE_EXHAUSTED` | never: waiting does not help |
+/// | [`MissingKey`](Reason::MissingKey) | 400 | `INVALID_ARGUMENT` | never: the same request will not succeed |
+/// | all others | 503 | `UNAVAILABLE` | where it is known |
+///
+/// # HTTP
 ///
 /// The fields are `Retry-After` in whole seconds, rounded up and never 0 (RFC 9110 section 10.2.3), so that a client which obeys
 /// is never early;
 /// `Retry-After-Ms`, which is no standard, for clients that can do better than a second; and the quota in the form of
 /// [`RateLimitFields`] where the limit counts. The [`Rejection`] itself is in the extensions of the response, for the layers
 /// outside: logs, metrics, pages.
+///
+/// # gRPC
+///
+/// To a call, which its content type [tells](Protocol), an HTTP status would say nothing of this: the client would see
+/// `UNAVAILABLE`. It gets HTTP 200 with the answer in the header fields (Trailers-Only): `grpc-status`; `grpc-message`, percent-encoded;
+/// `grpc-retry-pushback-ms` (gRFC A6), which clients with a retry policy obey, in whole milliseconds rounded up, and -1 where
+/// waiting does not help or takes more than 24 days; and with the feature `grpc` also `grpc-status-details-bin`, a
+/// `google.rpc.Status` with a `RetryInfo`, exact to the nanosecond, and for a rate or a cost a `QuotaFailure` that names the
+/// policy. None of the HTTP fields is there: gRPC clients do not look for them. gRPC-Web gets the same fields, which a script of
+/// another origin reads where [they are exposed](crate#hazards).
+///
+/// # Types
 ///
 /// Keeps the types of response and error that the service has. The body of a refusal is `Default::default()`; where the body
 /// type has none (hyper's `Incoming`), or
@@ -52,6 +67,7 @@ use crate::{RateLimitFields, RespondWithBody};
 pub struct Respond {
     fields: RateLimitFields,
     tells: Tells,
+    codes: GrpcCodes,
 }
 
 /// Who is told a quota.
@@ -65,7 +81,7 @@ enum Tells {
 impl Respond {
     /// Makes the default answer: [`RateLimitFields::Draft11`], on refusals only, no body.
     pub const fn new() -> Self {
-        Self { fields: RateLimitFields::Draft11, tells: Tells::Refused }
+        Self { fields: RateLimitFields::Draft11, tells: Tells::Refused, codes: GrpcCodes::DEFAULT }
     }
 
     /// Makes an answer that says in its body why: `application/problem+json`. [`RespondWithBody`] has the same settings.
@@ -93,13 +109,42 @@ impl Respond {
         self
     }
 
-    /// Returns the response to a request that was refused, for those who ask a limiter themselves.
-    #[must_use]
-    pub fn refusal<C: Default>(&self, rejection: Rejection) -> Response<C> {
-        self.refusal_with(rejection, C::default(), 0)
+    /// Sets the gRPC code of a used up quota. `RESOURCE_EXHAUSTED` without it.
+    pub const fn grpc_quota(mut self, code: GrpcCode) -> Self {
+        self.codes.quota = code;
+        self
     }
 
-    /// Returns the refusal with this body and room for `more` header fields.
+    /// Sets the gRPC code of overload. `UNAVAILABLE` without it, which most clients send again by themselves.
+    pub const fn grpc_overload(mut self, code: GrpcCode) -> Self {
+        self.codes.overload = code;
+        self
+    }
+
+    /// Returns the HTTP response to a request that was refused, for those who ask a limiter themselves.
+    #[must_use]
+    pub fn refusal<C: Default>(&self, rejection: Rejection) -> Response<C> {
+        self.refusal_in(Protocol::Http, rejection)
+    }
+
+    /// Returns the response in this protocol to a request that was refused, for those who ask a limiter themselves.
+    #[must_use]
+    pub fn refusal_in<C: Default>(&self, protocol: Protocol, rejection: Rejection) -> Response<C> {
+        match protocol.content_type() {
+            None => self.refusal_with(rejection, C::default(), 0),
+            Some(content_type) => self.refused_call(content_type, rejection),
+        }
+    }
+
+    /// Returns the answer to a call. It has no body, so that the host ends the stream with the fields.
+    pub(crate) fn refused_call<C: Default>(self, content_type: HeaderValue, rejection: Rejection) -> Response<C> {
+        let mut response = Response::new(C::default());
+        *response.headers_mut() = self.codes.trailers_only(content_type, &rejection);
+        response.extensions_mut().insert(rejection);
+        response
+    }
+
+    /// Returns the HTTP refusal with this body and room for `more` header fields.
     pub(crate) fn refusal_with<C>(self, rejection: Rejection, body: C, more: usize) -> Response<C> {
         let mut response = Response::new(body);
         *response.status_mut() = status(rejection.reason);
@@ -123,19 +168,21 @@ impl Respond {
 
 #[diagnostic::do_not_recommend]
 impl<B, C: Default, Err> Answer<Request<B>, Response<C>, Err> for Respond {
-    type Context = ();
+    type Context = Protocol;
     type Response = Response<C>;
     type Error = Err;
 
     #[inline]
-    fn context(&self, _request: &Request<B>) {}
+    fn context(&self, request: &Request<B>) -> Protocol {
+        request.into()
+    }
 
-    fn refuse(&self, (): (), rejection: Rejection) -> Result<Response<C>, Err> {
-        Ok(self.refusal(rejection))
+    fn refuse(&self, protocol: Protocol, rejection: Rejection) -> Result<Response<C>, Err> {
+        Ok(self.refusal_in(protocol, rejection))
     }
 
     #[inline]
-    fn admit(&self, (): (), standing: Option<Standing>, mut response: Response<C>) -> Response<C> {
+    fn admit(&self, _protocol: Protocol, standing: Option<Standing>, mut response: Response<C>) -> Response<C> {
         self.tell(standing, &mut response);
         response
     }
@@ -165,18 +212,16 @@ mod tests {
     use std::convert::Infallible;
     use std::time::Duration;
 
-    use http::HeaderValue;
-
     use super::*;
     use crate::golden::{REASONS, exceeded, head, standing};
 
     /// Drives the answer as a layer does.
     fn refuse(respond: Respond, rejection: Rejection) -> Response<String> {
-        Answer::<Request<()>, Response<String>, Infallible>::refuse(&respond, (), rejection).unwrap()
+        Answer::<Request<()>, Response<String>, Infallible>::refuse(&respond, Protocol::Http, rejection).unwrap()
     }
 
     fn admit(respond: Respond, response: Response<String>) -> Response<String> {
-        Answer::<Request<()>, Response<String>, Infallible>::admit(&respond, (), Some(standing()), response)
+        Answer::<Request<()>, Response<String>, Infallible>::admit(&respond, Protocol::Http, Some(standing()), response)
     }
 
     fn wants_standing(respond: Respond) -> bool {

@@ -175,8 +175,8 @@ pub use backpressure_core::{
     Timestamp, TokenBucket, Wrap, answer_with,
 };
 pub use backpressure_http::{
-    AnswerBody, Constant, FromHead, FromRequest, Head, MissingKey, RateLimitFields, Read, Respond, RespondWithBody, from_head,
-    from_request, key,
+    AnswerBody, Constant, FromHead, FromRequest, GrpcCode, Head, MissingKey, Protocol, RateLimitFields, Read, Respond,
+    RespondWithBody, from_head, from_request, key,
 };
 #[cfg(feature = "tokio")]
 pub use backpressure_limiter::TokioClock;
