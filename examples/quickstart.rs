@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
-use backpressure_examples::{Arguments, Client, Reply, now};
+use backpressure_examples::{Arguments, Client, Reply, interrupted, now};
 use http::StatusCode;
 use tower_backpressure::{FixedWindow, LeakyBucket, Rate, RateLimitLayer, SlidingWindow, TokenBucket, key};
 
@@ -63,13 +63,6 @@ async fn main() -> ExitCode {
     match server.await {
         Ok(Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
-    }
-}
-
-async fn interrupted() {
-    // Where the signal cannot be had, the server runs until it is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stderr, reason = "programs talk to the person who started them")]
 
+pub mod feed;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,14 @@ impl Arguments {
             Ok(address) => (listener, address),
             Err(error) => usage(&error.to_string()),
         }
+    }
+}
+
+/// Waits for Ctrl-C.
+pub async fn interrupted() {
+    // Where the signal cannot be had, the server runs until it is killed.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Reason, Rejection, whole_secs};
+use backpressure_core::{Reason, Rejection};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use prost::Message;
@@ -27,9 +27,8 @@ fn quota_failure(rejection: &Rejection) -> Option<Any> {
     if !matches!(rejection.reason, Reason::RateLimit | Reason::CostExceedsLimit) {
         return None;
     }
-    let description = rejection
-        .quota
-        .map_or_else(String::new, |quota| format!("{} in {} s", quota.policy.limit, whole_secs(quota.policy.window).max(1)));
+    let policy = rejection.quota.map(|quota| quota.policy);
+    let description = policy.map_or_else(String::new, |policy| format!("{} in {:?}", policy.limit, policy.window));
     let violation = Violation { subject: format!("policy:{}", rejection.policy), description };
     Some(Any::of("type.googleapis.com/google.rpc.QuotaFailure", &QuotaFailure { violations: vec![violation] }))
 }
@@ -127,15 +126,15 @@ mod tests {
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(4_200)));
         let violations = &details.quota_failure().unwrap().violations;
         assert_eq!(violations.len(), 1);
-        assert_eq!((violations[0].subject.as_str(), violations[0].description.as_str()), ("policy:default", "100 in 60 s"));
+        assert_eq!((violations[0].subject.as_str(), violations[0].description.as_str()), ("policy:default", "100 in 60s"));
     }
 
     /// protobuf.dev, "Encoding", by hand: code 8, message "ok", then twice 0x1a and the length of an `Any`. The first of these
     /// holds 4 s (0x08 0x04) and 200 000 000 ns (0x10 0x80 0x84 0xaf 0x5f).
     #[test]
     fn the_details_are_base64_without_padding() {
-        let golden = "CAgSAm9rGjUKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SCQoHCAQQgISvXxpO\
-                      Cit0eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5ycGMuUXVvdGFGYWlsdXJlEh8KHQoOcG9saWN5OmRlZmF1bHQSCzEwMCBpbiA2MCBz";
+        let golden = "CAgSAm9rGjUKKHR5cGUuZ29vZ2xlYXBpcy5jb20vZ29vZ2xlLnJwYy5SZXRyeUluZm8SCQoHCAQQgISvXxpN\
+                      Cit0eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5ycGMuUXVvdGFGYWlsdXJlEh4KHAoOcG9saWN5OmRlZmF1bHQSCjEwMCBpbiA2MHM";
         assert_eq!(String::from_utf8(encoded(8, "ok".to_owned(), &exceeded())).unwrap(), golden);
     }
 
