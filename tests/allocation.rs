@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use backpressure_tests::Probe;
-use http::Request;
+use http::{HeaderValue, Request};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
 use tower_backpressure::{FixedWindow, LeakyBucket, Rate, RateLimitLayer, SlidingWindow, TokenBucket, key};
@@ -33,6 +33,8 @@ where
     let mut call = || {
         let mut request = Request::new(());
         request.extensions_mut().insert(IpAddr::from([192, 0, 2, 1]));
+        request.headers_mut().insert("x-forwarded-for", HeaderValue::from_static("192.0.2.66, 203.0.113.7, ::ffff:10.0.0.2"));
+        request.headers_mut().insert("forwarded", HeaderValue::from_static("for=_a, for=\"[2001:db8::\\1]:80\", for=10.0.0.2"));
         let region = Region::new(ALLOCATOR);
         assert!(service.poll_ready(&mut cx).is_ready());
         let mut answer = pin!(service.call(request));
@@ -60,6 +62,11 @@ fn a_request_that_does_not_wait_allocates_nothing() {
     allocates_nothing(
         RateLimitLayer::new(TokenBucket::new(rate)).keyed(address()).queue(5).skip(|head| head.uri.path() == "*").layer(probe()),
     );
+    let trust = || "192.0.2.0/24, 10.0.0.0/8".parse::<key::Trust>().unwrap();
+    let client = || key::client_ip(|address: &IpAddr| *address);
+    allocates_nothing(RateLimitLayer::new(TokenBucket::new(rate)).keyed(client().x_forwarded_for(trust())).layer(probe()));
+    allocates_nothing(RateLimitLayer::new(TokenBucket::new(rate)).keyed(client().forwarded(trust())).layer(probe()));
+    allocates_nothing(RateLimitLayer::new(TokenBucket::new(rate)).keyed(client().forwarded(key::Trust::nobody())).layer(probe()));
     // A leaky bucket that has drained before the next request: its interval is a nanosecond.
     allocates_nothing(RateLimitLayer::new(LeakyBucket::new(Rate::per_second(1_000_000_000))).layer(probe()));
 }

@@ -36,6 +36,8 @@ fn misconfigurations_say_what_would_be_right() {
         (message(move || KeyedLimiter::<u32, _>::new(FixedWindow::new(second)).max_keys(0)), "at least 1"),
         (message(move || KeyedLimiter::<u32, _>::new(FixedWindow::new(second)).max_keys(usize::MAX)), "at most 2^40"),
         (message(|| key::header("no header")), "no header"),
+        (message(|| key::Trust::hops(0)), "for none there is `Trust::nobody`"),
+        (message(|| key::Prefixes::new().ipv6(0)), "1 to 128 bits"),
     ] {
         assert!(panicked.contains(says), "{panicked:?} does not say {says:?}");
     }

@@ -1,5 +1,6 @@
 //! Misconfigurations that only a request can reveal are said once, and counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -148,4 +149,29 @@ async fn a_limit_that_is_met_again_after_a_wait_or_a_pause_of_the_inner_service_
         service.clone().oneshot(Request::new(())).await.unwrap();
         assert_eq!((layer.warnings().met_twice, seen.called() as u64), (times, times));
     }
+}
+
+#[test]
+fn a_field_that_is_not_believed_is_warned_of_once_for_each_handle_and_counted_each_time() {
+    let warned = Warned::default();
+    tracing::subscriber::with_default(warned.clone(), || {
+        for handles in 1..=3 {
+            let proxies = key::Proxies::new("10.0.0.0/8".parse().unwrap());
+            let client = key::client_ip(|peer: &IpAddr| *peer).x_forwarded_for(&proxies);
+            let layer = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100))).keyed(client);
+            let send = |peer: [u8; 4], field: &'static str| {
+                let mut request = Request::new(());
+                request.extensions_mut().insert(IpAddr::from(peer));
+                request.headers_mut().insert(field, http::HeaderValue::from_static("203.0.113.7"));
+                let service = layer.layer(Probe::new().0);
+                assert_eq!(service.oneshot(request).now_or_never().unwrap().unwrap().status(), 200);
+                (warned.times(), proxies.ignored())
+            };
+            assert_eq!(send([10, 0, 0, 1], "x-forwarded-for"), (handles - 1, 0), "from a proxy that is trusted");
+            assert_eq!(send([192, 0, 2, 1], "forwarded"), (handles - 1, 0), "a field that nobody looks at");
+            for requests in 1..=5 {
+                assert_eq!(send([192, 0, 2, 1], "x-forwarded-for"), (handles, requests));
+            }
+        }
+    });
 }

@@ -99,8 +99,21 @@ impl Client {
     ///
     /// Where the connection or the protocol fails; an HTTP status of any kind is a reply.
     pub async fn get(&self, path: &str, api_key: &str) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+        self.get_with(path, &[("x-api-key", api_key)]).await
+    }
+
+    /// Sends a GET with these header fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
         let uri = Uri::builder().scheme("http").authority(self.server.to_string()).path_and_query(path).build()?;
-        let request = Request::get(uri).header("x-api-key", api_key).body(Empty::new())?;
+        let mut request = Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::new())?;
         let sent = now();
         let (head, body) = self.http.request(request).await?.into_parts();
         body.collect().await?;

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]
 
 mod axum_host;
+mod axum_proxies;
 mod tonic_host;

@@ -4,7 +4,8 @@
 //!
 //! | | the key of a request | has none |
 //! |---|---|---|
-//! | [`extension`] | what a closure makes of an extension: the address, who is signed in | where the extension is absent |
+//! | [`client_ip`] | the address of the client, also behind proxies; IPv6 by its /64 | where the host does not tell the peer |
+//! | [`extension`] | what a closure makes of an extension: who is signed in | where the extension is absent |
 //! | [`header`] | the value of a header field | where the field is absent or empty |
 //! | [`from_head`] | what a closure makes of method, target, fields and extensions | where the closure says `None` |
 //! | [`from_request`] | the same for a request of any type | where the closure says `None` |
@@ -18,8 +19,8 @@
 //! use http::Request;
 //! use std::net::{IpAddr, Ipv4Addr};
 //!
-//! // In production: `key::extension(|client: &ConnectInfo<SocketAddr>| client.0.ip())`.
-//! let client = key::header("x-api-key").or(key::extension(|address: &IpAddr| *address));
+//! // In production: `key::client_ip(|peer: &ConnectInfo<SocketAddr>| peer.0.ip())`.
+//! let client = key::header("x-api-key").or(key::client_ip(|peer: &IpAddr| *peer));
 //!
 //! let mut request = Request::get("/").header("x-api-key", "k1").body(())?;
 //! request.extensions_mut().insert(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -34,32 +35,51 @@
 //! # Ok::<_, http::Error>(())
 //! ```
 //!
+//! # Behind proxies
+//!
+//! The peer of a connection is then the proxy, the same for everybody, and only a header field tells the client: what the proxy
+//! wrote there, and before that whatever the client liked to write. [`client_ip`] believes one field, and only those who are
+//! trusted:
+//!
+//! | in front of the server | key |
+//! |---|---|
+//! | nothing | `key::client_ip(peer)` |
+//! | proxies whose networks are known | `key::client_ip(peer).x_forwarded_for(&proxies)` |
+//! | always the same number of proxies | `key::client_ip(peer).x_forwarded_for(Trust::hops(1))` |
+//! | a proxy that writes RFC 7239 | `key::client_ip(peer).forwarded(&proxies)` |
+//! | a service that sets one address | `key::client_ip(peer).address_field("CF-Connecting-IP", &proxies)` |
+//! | a proxy on the same machine, through a Unix socket | any of these with `"unix:"` among the trusted |
+//!
+//! where `peer` is `|peer: &ConnectInfo<SocketAddr>| peer.0.ip()` for axum, and for other hosts whatever reads an address from
+//! the extension that they set; and `proxies` is `Proxies::new("10.0.0.0/8".parse()?)`, say. [`Proxies`] is a handle: the
+//! trusted can be changed while requests are served, and
+//! [`ignored`](Proxies::ignored) counts the requests that say something which is not believed. The first of them is warned of
+//! (feature `tracing`): mostly a proxy that is missing in the list.
+//!
 //! # Hazards
 //!
 //! - **Invented keys.** A field that nobody has authenticated says what the client wants it to say: with a new value for each
-//!   request it is
-//!   always a newcomer. The bound of the keyed table holds anyway, but the limit of that client does not. Key by what was
-//!   verified (an extension that
-//!   your authentication has set), and put a limit that the client cannot choose round it.
-//! - **IPv6.** A household has at least a /64 of addresses: key by the first 64 bits (or 56), not by all 128.
-//!   [`extension`] has an example.
-//! - **Proxies.** Behind one, the address of the connection is that of the proxy, the same for everybody; and `X-Forwarded-For`
-//!   counts only as far
-//!   as trusted proxies wrote it.
+//!   request it is always a newcomer. The bound of the keyed table holds anyway, but the limit of that client does not. Key by
+//!   what was verified (an extension that your authentication has set), and put a limit that the client cannot choose round it.
+//! - **Addresses.** With all 128 bits of IPv6 as its key, each client is as many as it likes; `::ffff:192.0.2.1`, cut to 64
+//!   bits, is all of IPv4; and `X-Forwarded-For` counts only as far as trusted proxies wrote it, which is its right end. Key by
+//!   [`client_ip`], not by an address from [`extension`] or [`header`].
 //! - **Memory.** Limiters store a 64-bit hash of the key and not its value, so a long key occupies no memory; hashing it costs
-//!   time in proportion to
-//!   its length, which the host bounds by its limit on the size of a request's head.
+//!   time in proportion to its length, which the host bounds by its limit on the size of a request's head.
 
+mod client_ip;
 mod closure;
 mod extension;
 mod global;
 mod header;
 mod or;
 
+pub use client_ip::{ClientIp, Prefixes, Proxies, Trust, TrustError, client_ip};
 pub use closure::{BoxedKey, Of, boxed, from_head, from_request};
 pub use extension::{Extension, extension};
 pub use global::{Global, global};
 pub use header::{Header, header};
+pub use ipnet::IpNet;
 pub use or::{Either, Or};
 
 use std::hash::Hash;
@@ -104,7 +124,7 @@ pub trait KeyType {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not read a key from a `{Req}`",
     label = "reads its key from another type of request",
-    note = "`key::extension`, `key::header`, `key::from_head` and `key::boxed` read an `http::Request<B>`",
+    note = "`key::client_ip`, `key::extension`, `key::header`, `key::from_head` and `key::boxed` read an `http::Request<B>`",
     note = "for any other request use `key::from_request(|request: &MyRequest| ..)`"
 )]
 pub trait Key<Req>: KeyType {

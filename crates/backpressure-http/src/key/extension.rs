@@ -18,26 +18,23 @@ pub struct Extension<T, K, F>(F, PhantomData<fn(&T) -> K>);
 ///
 /// # Examples
 ///
-/// The address of the client as axum tells it (here a type of the same form), with IPv6 cut to the network that one household
-/// has:
+/// Who is signed in, as a layer outside has found out. For addresses there is [`client_ip`](super::client_ip).
 ///
 /// ```
 /// use backpressure_http::key::{self, Key};
 /// use http::Request;
-/// use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-/// # #[derive(Clone)]
-/// # struct ConnectInfo<T>(T);
 ///
-/// let client = key::extension(|client: &ConnectInfo<SocketAddr>| match client.0.ip() {
-///     IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-///     v4 => v4,
-/// });
+/// #[derive(Clone)]
+/// struct Session {
+///     user: u64,
+/// }
+///
+/// let user = key::extension(|session: &Session| session.user);
 ///
 /// let mut request = Request::new(());
-/// assert_eq!(client.key(&request), None);
-/// request.extensions_mut().insert(ConnectInfo("[2001:db8:1:2:a:b:c:d]:4711".parse::<SocketAddr>()?));
-/// assert_eq!(client.key(&request), Some("2001:db8:1:2::".parse()?));
-/// # Ok::<_, std::net::AddrParseError>(())
+/// assert_eq!(user.key(&request), None);
+/// request.extensions_mut().insert(Session { user: 7 });
+/// assert_eq!(user.key(&request), Some(7));
 /// ```
 pub const fn extension<T, K, F>(read: F) -> Extension<T, K, F>
 where

@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use super::{BoxedKey, Extension, Global, Header, Key, KeyType, Of};
+use super::{BoxedKey, ClientIp, Extension, Global, Header, Key, KeyType, Of};
 
 /// The first of two keys that a request has; made by [`KeyType::or`].
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ inherent_or! {
     Global, [];
     Header, [];
     BoxedKey<K>, [K: Hash];
+    ClientIp<T, A, F>, [T, A, F];
     Extension<T, K, F>, [T, K: Hash, F];
     Of<K, R>, [K: Hash, R];
     Or<A, B>, [A: KeyType, B: KeyType];
