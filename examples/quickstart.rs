@@ -20,7 +20,7 @@ use tower_backpressure::{FixedWindow, LeakyBucket, Rate, RateLimitLayer, Sliding
 /// The whole server: four routes, each with a limit of its own for each client.
 fn app() -> Router {
     // A client is its API key, or else the address it calls from.
-    let client = || key::header("x-api-key").or(key::extension(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
+    let client = || key::header("x-api-key").or(key::client_ip(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
     let twenty_in_two_seconds = Rate::new(20, Duration::from_secs(2)).expect("neither is 0");
     let ten_a_second = Rate::per_second(10);
 

@@ -25,7 +25,7 @@ const BURST: u32 = 5;
 #[tokio::main]
 async fn main() -> ExitCode {
     // A client is its API key, or else the address it calls from.
-    let client = key::header("x-api-key").or(key::extension(|peer: &TcpConnectInfo| peer.remote_addr().map(|peer| peer.ip())));
+    let client = key::header("x-api-key").or(key::client_ip(|peer: &TcpConnectInfo| peer.remote_addr().map(|peer| peer.ip())));
     let calls = RateLimitLayer::new(TokenBucket::new(Rate::per_second(2)).burst(BURST)).keyed(client).named("calls");
 
     let arguments = Arguments::read(50_051);

@@ -1,6 +1,6 @@
 //! tonic: refusals that a gRPC client reads as such, alone and on one port with axum.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -80,13 +80,13 @@ async fn a_stream_is_refused_like_a_call_and_an_admitted_one_is_endless() {
 
 #[tokio::test]
 async fn each_peer_has_its_own_quota_and_the_answer_with_a_body_is_the_same() {
-    let peer = key::extension(|peer: &TcpConnectInfo| peer.remote_addr().map(|address| address.ip()));
+    let peer = key::client_ip(|peer: &TcpConnectInfo| peer.remote_addr().map(|address| address.ip()));
     let layer = RateLimitLayer::new(FixedWindow::new(Rate::per_day(1))).keyed(peer);
     let limiter = layer.limiter();
     let mut client = serve_feed!(layer.answer(Respond::with_body()));
     unary(&mut client).await.unwrap();
     assert_eq!(unary(&mut client).await.unwrap_err().code(), Code::ResourceExhausted);
-    assert_eq!(limiter.peek(&Some("127.0.0.1".parse().unwrap())).remaining, 0);
+    assert_eq!(limiter.peek(&IpAddr::from([127, 0, 0, 1])).remaining, 0);
     assert_eq!(limiter.len(), 1);
 }
 

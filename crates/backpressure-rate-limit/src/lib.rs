@@ -17,7 +17,7 @@
 //! # use tower::ServiceExt;
 //!
 //! let per_client = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100)).burst(2))
-//!     .keyed(key::extension(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
+//!     .keyed(key::client_ip(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
 //!
 //! let app: Router = Router::new().route("/", get(async || "hello")).layer(per_client);
 //! # let from = |last| {

@@ -19,7 +19,7 @@
 //!
 //! // 100 requests a second for each client, in bursts of up to 200.
 //! let per_client = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100)).burst(200))
-//!     .keyed(key::extension(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
+//!     .keyed(key::client_ip(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()));
 //!
 //! let app: Router = Router::new().route("/", get(async || "hello")).layer(per_client);
 //!
@@ -109,11 +109,49 @@
 //!
 //! ## Whose limit
 //!
-//! [`key`] has what a limit can be keyed by: an [`extension`](key::extension) of the request, a [`header`](key::header),
-//! anything in its
-//! [head](key::from_head), pairs of keys, one key `.or(..)` another. At most `max_keys` keys are tracked; [`WhenFull`] says
+//! [`key`] has what a limit can be keyed by: the [address](key::client_ip) of the client, an [`extension`](key::extension) of
+//! the request, a [`header`](key::header), anything in its [head](key::from_head), pairs of keys, one key `.or(..)` another. At most `max_keys` keys are tracked; [`WhenFull`] says
 //! what happens beyond. A request without a key shares one limit with all others that have none, unless [`MissingKey`] says
 //! otherwise.
+//!
+//! ## Behind a proxy
+//!
+//! Every connection comes from the proxy, so all clients would share one limit. Say which field tells the client, and whom to
+//! believe it:
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use axum::extract::ConnectInfo;
+//! use tower_backpressure::{Rate, RateLimitLayer, TokenBucket, key};
+//!
+//! let proxies = key::Proxies::new("10.0.0.0/8, 2001:db8:1::/48".parse()?);
+//! let client = key::client_ip(|peer: &ConnectInfo<SocketAddr>| peer.0.ip()).x_forwarded_for(&proxies);
+//! let per_client = RateLimitLayer::new(TokenBucket::new(Rate::per_second(100))).keyed(client);
+//! # let _ = per_client;
+//!
+//! // While it runs: `proxies.set(..)` changes whom to trust; above 0 here, a proxy is missing from the list.
+//! assert_eq!(proxies.ignored(), 0);
+//! # Ok::<_, key::TrustError>(())
+//! ```
+//!
+//! The list is read from the right, up to the first address that is not trusted: what a client claims stands to the left of that
+//! and changes nothing. [`client_ip`](key::client_ip) says what each malformed field means. `cargo run --example behind_proxy`
+//! shows it.
+//!
+//! ## gRPC
+//!
+//! The same layer value goes round a tonic server, and shares its budget with the axum router it is round as well:
+//!
+//! ```text
+//! Server::builder().layer(per_client.clone()).add_service(greeter)                    // all services
+//! Server::builder().add_service(per_client.named_layer(GreeterServer::new(greeter)))  // one: tonic::service::LayerExt
+//! ```
+//!
+//! The address of the peer is in tonic's `TcpConnectInfo`: `key::client_ip(|peer: &TcpConnectInfo| peer.remote_addr().map(|it|
+//! it.ip()))`. A refused call gets `RESOURCE_EXHAUSTED` (or `UNAVAILABLE` where it is the server that can do no more), with
+//! `grpc-retry-pushback-ms`, and with the feature `grpc` a `RetryInfo` and a `QuotaFailure` in its details: see [`Respond`]. A
+//! handler that asks a limiter itself answers in the protocol of its caller with [`Respond::refusal_in`]. A quota counts calls,
+//! not the messages of a stream: for those settle a [`Charge`]. `cargo run --example tonic_quota` shows it.
 //!
 //! ## Several limits
 //!
@@ -166,6 +204,7 @@
 //!
 //! # Features
 //!
+//! - `grpc`: what a refusal over gRPC says to programs, `RetryInfo` and `QuotaFailure`.
 //! - `tokio`: `TokioClock`.
 //! - `tracing`: one warning for each misconfiguration that only a request can reveal.
 

@@ -28,6 +28,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| -> Corpus {
     let name = String::from_utf8_lossy(name).into_owned();
 
     let mut request = Request::new(());
+    // What a gRPC call is.
+    *request.method_mut() = http::Method::POST;
     request.headers_mut().insert("content-type", content_type);
     request.headers_mut().insert("x-api-key", api_key.clone());
     assert_eq!(key::header("x-api-key").key(&request), Some(api_key).filter(|value| !value.is_empty()));
@@ -70,11 +72,18 @@ fn sendable<B>(response: &Response<B>) {
             "grpc-status" => assert!(value.parse::<u8>().is_ok_and(|status| (1..=16).contains(&status)), "{field}: {value}"),
             "grpc-retry-pushback-ms" => assert!(value.parse::<i32>().is_ok(), "{field}: {value}"),
             "grpc-message" => assert!(decodes(value), "{field}: {value}"),
+            "grpc-status-details-bin" => assert!(value.bytes().all(is_base64), "{field}: {value}"),
             _ => {}
         }
     }
     assert!([200, 400, 429, 503].contains(&response.status().as_u16()));
-    assert_eq!(response.status() == 200, response.headers().contains_key("grpc-status"));
+    let is_grpc = response.headers().contains_key("grpc-status");
+    assert_eq!(response.status() == 200, is_grpc);
+    assert_eq!(is_grpc, response.headers().contains_key("grpc-status-details-bin"));
+}
+
+const fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
 /// A problem is JSON that names the policy wherever it names one, and as long as it says.
