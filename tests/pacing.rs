@@ -4,6 +4,8 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -288,4 +290,38 @@ async fn for_a_place_in_a_full_table_nobody_waits() {
     let send = |client| service.clone().oneshot(Request::builder().header("x-api-key", client).body(()).unwrap());
     assert_eq!(send("a").await.unwrap().status(), 200);
     assert_eq!(send("b").now_or_never().unwrap().unwrap().status(), 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leaves_after_any_poll_leaves_its_turn_to_the_next() {
+    for polls in 0..=6 {
+        let service = served_under(&leaky(2));
+        let began = Instant::now();
+        assert_eq!(status(&service).await, 200);
+
+        // Polled each 300 ms; its turn is due after a second, so the fifth poll finds it.
+        let answered = {
+            let mut leaving = pin!(status(&service));
+            let mut answered = false;
+            for _ in 0..polls {
+                answered = leaving.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+                if answered {
+                    break;
+                }
+                tokio::time::advance(Duration::from_millis(300)).await;
+            }
+            answered
+        };
+        assert_eq!(answered, polls >= 5);
+
+        // Whoever left before its turn was never there: both that come now may wait, and the first has the turn of the one
+        // that left. Whoever was served has used its turn, at most 2 ms before it came for it.
+        let left = began.elapsed().as_millis();
+        let served = async || {
+            assert_eq!(status(&service).await, 200);
+            began.elapsed().as_millis()
+        };
+        let first = if answered { 2_198 } else { left.max(1_000) };
+        assert_eq!(tokio::join!(served(), served()), (first, first + 1_000), "after {polls} polls");
+    }
 }

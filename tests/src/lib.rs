@@ -1,5 +1,7 @@
-//! What the tests share: inner services that watch how they are treated.
+//! What the tests share: inner services that watch how they are treated, and the layers that the laws are about.
 
+#[macro_use]
+pub mod layers;
 mod probe;
 
-pub use probe::{Probe, Seen};
+pub use probe::{Answering, Broken, Fault, Probe, Seen};
