@@ -3,7 +3,7 @@
 //!
 //! A layer joins in [`backpressure_tests::layers`], with a line.
 
-#![expect(clippy::panic, reason = "a broken law ends its test")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a broken law ends its test")]
 
 /// Makes a test of a law, a generic function, for every layer; or for those that refuse at once, or wait.
 macro_rules! law {
