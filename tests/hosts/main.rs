@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]
 
 mod axum_host;
+mod cors;
