@@ -4,3 +4,4 @@
 
 mod axum_host;
 mod cors;
+mod unread_body;
