@@ -4,4 +4,6 @@
 
 mod axum_host;
 mod axum_proxies;
+mod cors;
 mod tonic_host;
+mod unread_body;

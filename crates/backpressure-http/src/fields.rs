@@ -44,6 +44,11 @@ impl RateLimitFields {
         }
     }
 
+    /// The names of all fields of an answer over HTTP.
+    pub(crate) fn of_answers(self) -> impl Iterator<Item = HeaderName> {
+        [&RETRY_AFTER, &RETRY_AFTER_MS].into_iter().chain(self.names()).cloned()
+    }
+
     /// Returns the fields of a refusal, in a map with room for `more`.
     pub(crate) fn of_refusal(self, rejection: &Rejection, more: usize) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(Lines::MOST + more);

@@ -66,6 +66,18 @@ impl GrpcCodes {
     }
 }
 
+/// The names of the fields of an answer, without the content type.
+pub(crate) fn field_names() -> impl Iterator<Item = HeaderName> {
+    [
+        GRPC_STATUS,
+        GRPC_MESSAGE,
+        GRPC_RETRY_PUSHBACK_MS,
+        #[cfg(feature = "grpc")]
+        GRPC_STATUS_DETAILS_BIN,
+    ]
+    .into_iter()
+}
+
 /// What the client is told, before it is encoded. The time is not in it: it has fields of its own.
 fn message(rejection: &Rejection) -> String {
     let mut message = String::with_capacity(64 + rejection.policy.len());

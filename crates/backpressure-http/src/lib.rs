@@ -83,12 +83,6 @@
 //!
 //! # Hazards
 //!
-//! - **Browsers.** A script of another origin sees a refusal only if it carries the CORS fields: put the CORS layer *outside*
-//!   the limit, or skip `OPTIONS` so that
-//!   preflights are not refused. It reads the fields above only where `Access-Control-Expose-Headers` names them (`Retry-After`,
-//!   `Retry-After-Ms`,
-//!   `RateLimit`, `RateLimit-Policy`); it may always read the body that CORS lets it have, which is why `retry-after-ms` is
-//!   there too.
 //! - **Caches.** A 429 must not be stored by a cache (RFC 6585 section 4), and 400 and 503 are not stored unless something says
 //!   so (RFC 9110
 //!   section 15.1): so no `Cache-Control` is set. Do not let a layer outside put one on every response. For admitted responses
@@ -107,6 +101,50 @@
 //!   request would be admitted after 100 ms. `Retry-After-Ms` is there for that; it is no standard, though several client
 //!   libraries read it.
 //! - **Invented keys.** See the [hazards of keys](key#hazards).
+//!
+//! ## Browsers
+//!
+//! A script of another origin sees the status and the body of a refusal only if the refusal carries the fields of CORS, and of
+//! its other fields those alone that `Access-Control-Expose-Headers` names. So the limit goes *inside* the layer of CORS, and
+//! that exposes [`Respond::field_names`]:
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use backpressure_http::Respond;
+//! use tower_http::{cors::{Any, CorsLayer}, trace::TraceLayer};
+//! # let limit = tower::layer::util::Identity::new();
+//!
+//! let cors = CorsLayer::new().allow_origin(Any).expose_headers(Respond::new().field_names());
+//! // A layer that is added later is further outside.
+//! let app: Router = Router::new().route("/", get(async || "hello")).layer(limit).layer(cors).layer(TraceLayer::new_for_http());
+//! # let _ = app;
+//! ```
+//!
+//! Preflights are then answered in front of the limit and cost nothing. With the limit outside they are counted, a refused one
+//! fails whatever its fields say (Fetch Standard, "CORS-preflight fetch": the status must be ok), and the script learns of every
+//! refusal only that the network failed. To skip `OPTIONS` there helps the preflights, not the refusals.
+//!
+//! Tracing goes outside of both, or it sees no refusal. `TraceLayer` takes a 429 for a success and a 503 for a failure; its
+//! `on_response` finds the `Rejection` in the extensions.
+//!
+//! ## Uploads
+//!
+//! A refusal does not wait for the body of its request, and nobody reads that body to the end: a refused upload of any size
+//! occupies a buffer of the host and nothing else. What its client sees is up to the host; under hyper 1, and so axum and tonic:
+//!
+//! | the request | the client | the connection |
+//! |---|---|---|
+//! | HTTP/1.1, a body that came together with the head | gets the refusal | stays |
+//! | HTTP/1.1 with `Expect: 100-continue` | gets the refusal at once, and no `100 Continue`; it never sends the body | closes |
+//! | HTTP/1.1, a body still on its way | gets the refusal if it reads while it writes, or fits into the buffers of both kernels | closes |
+//! | HTTP/2 | gets the refusal, then `RST_STREAM(NO_ERROR)` (RFC 9113 section 8.1) | stays |
+//!
+//! The third row is a hazard. The connection closes without `Connection: close` while the client still writes, so that a client
+//! that writes everything before it reads sees a broken pipe in place of the refusal, and tends to try again at once; some
+//! systems drop an answer that has arrived already when the reset comes (RFC 9112 section 9.6). Of those tried on 8 MiB, curl
+//! 7.88 gets the refusal, `http.client` of Python 3.11 and `fetch` of Node.js 20 do not. Where such clients upload more than a
+//! few hundred kilobytes, let them speak HTTP/2 or send `Expect: 100-continue`, or put a proxy in front that buffers requests.
+//! Over HTTP/2 it is the other way round: Node.js gets the refusal, and curl 7.88 reports a stream error in its place.
 
 #[cfg(test)]
 mod golden;

@@ -2,7 +2,7 @@
 
 use backpressure_core::{Answer, Reason, Rejection, Standing};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 
 use crate::fields::push_integer;
 use crate::grpc::GrpcCode;
@@ -71,6 +71,13 @@ impl RespondWithBody {
     pub const fn grpc_overload(mut self, code: GrpcCode) -> Self {
         self.respond = self.respond.grpc_overload(code);
         self
+    }
+
+    /// Returns the names of all fields that this answer writes, for `Access-Control-Expose-Headers`: see
+    /// [`Respond::field_names`].
+    #[must_use]
+    pub fn field_names(&self) -> Vec<HeaderName> {
+        self.respond.field_names()
     }
 
     /// Returns the response in this protocol to a request that was refused, for those who ask a limiter themselves. A call has

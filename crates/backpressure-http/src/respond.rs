@@ -1,9 +1,9 @@
 //! Answers over HTTP.
 
 use backpressure_core::{Answer, Reason, Rejection, Standing};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
-use crate::grpc::{GrpcCode, GrpcCodes};
+use crate::grpc::{self, GrpcCode, GrpcCodes};
 use crate::{Protocol, RateLimitFields, RespondWithBody};
 
 /// Answers a refusal in the protocol of its caller, with header fields and an empty body.
@@ -31,7 +31,7 @@ use crate::{Protocol, RateLimitFields, RespondWithBody};
 /// waiting does not help or takes more than 24 days; and with the feature `grpc` also `grpc-status-details-bin`, a
 /// `google.rpc.Status` with a `RetryInfo`, exact to the nanosecond, and for a rate or a cost a `QuotaFailure` that names the
 /// policy. None of the HTTP fields is there: gRPC clients do not look for them. gRPC-Web gets the same fields, which a script of
-/// another origin reads where [they are exposed](crate#hazards).
+/// another origin reads where [they are exposed](Self::field_names).
 ///
 /// # Types
 ///
@@ -119,6 +119,26 @@ impl Respond {
     pub const fn grpc_overload(mut self, code: GrpcCode) -> Self {
         self.codes.overload = code;
         self
+    }
+
+    /// Returns the names of all fields that this answer writes in any protocol, for `Access-Control-Expose-Headers`.
+    ///
+    /// A script of another origin reads those and no others (and `Content-Type`, which every script may read and which is not
+    /// among them). See [Browsers](crate#browsers) for where the layer of CORS belongs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use backpressure_http::Respond;
+    /// use tower_http::cors::{Any, CorsLayer};
+    ///
+    /// let answer = Respond::new().on_admitted();
+    /// let cors = CorsLayer::new().allow_origin(Any).expose_headers(answer.field_names());
+    /// # let _ = cors;
+    /// ```
+    #[must_use]
+    pub fn field_names(&self) -> Vec<HeaderName> {
+        self.fields.of_answers().chain(grpc::field_names()).collect()
     }
 
     /// Returns the HTTP response to a request that was refused, for those who ask a limiter themselves.
@@ -209,10 +229,14 @@ pub(crate) const fn status(reason: Reason) -> StatusCode {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::convert::Infallible;
     use std::time::Duration;
 
+    use http::header;
+
     use super::*;
+    use crate::AnswerBody;
     use crate::golden::{REASONS, exceeded, head, standing};
 
     /// Drives the answer as a layer does.
@@ -369,6 +393,28 @@ ratelimit: \"default\";r=0;t=31
         let inner = refuse(Respond::new(), exceeded());
         let before = head(&inner);
         assert_eq!(head(&admit(Respond::new().on_admitted(), inner)), before);
+    }
+
+    /// Fetch Standard, "CORS-safelisted response-header name": a script may read `Content-Type` and `Content-Length` in any case.
+    #[test]
+    fn the_names_of_the_fields_are_those_that_some_answer_has() {
+        for form in [RateLimitFields::Draft11, RateLimitFields::Draft7, RateLimitFields::Legacy, RateLimitFields::Off] {
+            let with_body = Respond::with_body().fields(form);
+            let mut written = HashSet::new();
+            for protocol in [Protocol::Http, Protocol::Grpc, Protocol::GrpcWeb, Protocol::GrpcWebText] {
+                for reason in REASONS {
+                    let mut rejection = exceeded();
+                    rejection.reason = reason;
+                    let response: Response<AnswerBody<String>> = with_body.refusal_in(protocol, rejection);
+                    written.extend(response.headers().keys().cloned());
+                }
+            }
+            written.retain(|name| *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH);
+            for names in [Respond::new().fields(form).field_names(), with_body.field_names()] {
+                assert_eq!(names.len(), written.len(), "{form:?}: each once");
+                assert_eq!(HashSet::from_iter(names), written, "{form:?}");
+            }
+        }
     }
 
     #[test]
