@@ -13,6 +13,8 @@ law!(a_request_that_waits_and_is_dropped_after_any_poll_leaves_nothing_behind wh
 law!(a_turn_that_came_and_was_not_used_is_given_back where it waits);
 law!(a_turn_that_came_to_a_service_that_fails_is_given_back where it waits);
 law!(who_leaves_the_line_lets_another_in where it waits);
+law!(whose_turn_has_come_keeps_nobody_waiting_though_its_service_is_not_ready where it waits);
+law!(what_has_been_answered_holds_nothing_though_its_future_is_kept);
 law!(a_panic_of_the_inner_service_is_counted_once_and_breaks_nothing);
 law!(a_panic_of_the_inner_service_after_a_wait_breaks_nothing where it waits);
 law!(a_failure_of_the_inner_service_is_counted_once);
@@ -103,6 +105,38 @@ async fn who_leaves_the_line_lets_another_in<L: Limiting>(make: impl Fn() -> Sub
         assert!(!poll_at_most(1, &mut third), "there is room in the line again");
         drop((second, third));
     }
+}
+
+async fn whose_turn_has_come_keeps_nobody_waiting_though_its_service_is_not_ready<L: Limiting>(make: impl Fn() -> Subject<L>) {
+    let subject = make();
+    subject.exhaust();
+    let mut stuck = subject.layer.layer(Probe::new().0.with(Fault::NeverReady));
+    let mut first = Box::pin(stuck.call(request()));
+    let service = subject.layer.layer(Probe::new().0);
+    let mut next = Box::pin(send(&service));
+    assert!(!poll_at_most(1, &mut first) && !poll_at_most(1, &mut next));
+    refill().await;
+    assert!(!poll_at_most(1, &mut first), "its turn has come; its service is not ready");
+    // The next has its own turn, at once or in an hour.
+    assert!(next.await.is_served());
+    assert!(!poll_at_most(1, &mut first));
+}
+
+async fn what_has_been_answered_holds_nothing_though_its_future_is_kept<L: Limiting>(make: impl Fn() -> Subject<L>) {
+    let subject = make();
+    let mut services: Vec<_> = (0..subject.admits + 3).map(|_| subject.layer.layer(Probe::new().0)).collect();
+    let mut kept = Vec::new();
+    for service in &mut services {
+        let mut answered = Box::pin(service.ready().await.unwrap().call(request()));
+        if poll_at_most(1, &mut answered) {
+            kept.push(answered);
+        }
+    }
+    refill().await;
+    assert_eq!(subject.room(), subject.admits);
+    refill().await;
+    drop(kept);
+    assert_eq!(subject.room(), subject.admits);
 }
 
 async fn a_panic_of_the_inner_service_is_counted_once_and_breaks_nothing<L: Limiting>(make: impl Fn() -> Subject<L>) {
