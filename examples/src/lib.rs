@@ -4,11 +4,12 @@
 
 pub mod feed;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, Uri, request};
+use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
@@ -55,23 +56,15 @@ impl Arguments {
     }
 }
 
-/// Waits for Ctrl-C.
-pub async fn interrupted() {
-    // Where the signal cannot be had, the server runs until it is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
 fn usage(problem: &str) -> ! {
     eprintln!("{problem}\nusage: [--port N] [--once]");
     std::process::exit(2)
 }
 
-/// An HTTP/1 client over real TCP connections, which opens as many as it has requests in flight.
+/// A client over real TCP connections: of HTTP/1, with as many connections as it has requests in flight, or of HTTP/2, with one.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpConnector, Empty<&'static [u8]>>,
+    http: hyper_util::client::legacy::Client<HttpConnector, Full<Bytes>>,
     server: SocketAddr,
 }
 
@@ -82,15 +75,38 @@ pub struct Reply {
     pub status: StatusCode,
     /// The header fields.
     pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The time from sending the request to the header fields of the answer.
+    pub head_took: Duration,
     /// The time from sending the request to the last byte of the answer.
     pub took: Duration,
 }
+
+/// Why there is no reply.
+pub type ClientError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Client {
     /// Makes a client of this server.
     #[must_use]
     pub fn new(server: SocketAddr) -> Self {
-        Self { http: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http(), server }
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self { http, server }
+    }
+
+    /// Makes a client of this server that calls from this address of this machine.
+    #[must_use]
+    pub fn calling_from(address: IpAddr, server: SocketAddr) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_local_address(Some(address));
+        Self { http: hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector), server }
+    }
+
+    /// Makes a client of this server that speaks HTTP/2 without asking first.
+    #[must_use]
+    pub fn http2(server: SocketAddr) -> Self {
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        Self { http, server }
     }
 
     /// Sends a GET with this API key.
@@ -98,7 +114,7 @@ impl Client {
     /// # Errors
     ///
     /// Where the connection or the protocol fails; an HTTP status of any kind is a reply.
-    pub async fn get(&self, path: &str, api_key: &str) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn get(&self, path: &str, api_key: &str) -> Result<Reply, ClientError> {
         self.get_with(path, &[("x-api-key", api_key)]).await
     }
 
@@ -106,18 +122,29 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
-    pub async fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply, Box<dyn std::error::Error + Send + Sync>> {
-        let uri = Uri::builder().scheme("http").authority(self.server.to_string()).path_and_query(path).build()?;
-        let mut request = Request::get(uri);
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::new())?;
+    /// As [`send`](Self::send).
+    pub async fn get_with(&self, path: &str, fields: &[(&str, &str)]) -> Result<Reply, ClientError> {
+        let request = fields.iter().fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
+        self.send(request, Bytes::new()).await
+    }
+
+    /// Sends a request, whose URI is a path, with this body.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection or the protocol fails; an HTTP status of any kind is a reply.
+    pub async fn send(&self, request: request::Builder, body: Bytes) -> Result<Reply, ClientError> {
+        let mut request = request.body(Full::new(body))?;
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
+        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.authority = Some(self.server.to_string().parse()?);
+        *request.uri_mut() = Uri::from_parts(uri)?;
+
         let sent = now();
         let (head, body) = self.http.request(request).await?.into_parts();
-        body.collect().await?;
-        Ok(Reply { status: head.status, headers: head.headers, took: sent.elapsed() })
+        let head_took = sent.elapsed();
+        let body = body.collect().await?.to_bytes();
+        Ok(Reply { status: head.status, headers: head.headers, body, head_took, took: sent.elapsed() })
     }
 }
 
@@ -127,6 +154,14 @@ impl Reply {
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
+    }
+}
+
+/// Returns when the person in front of the program presses Ctrl-C.
+pub async fn interrupted() {
+    // Where the signal cannot be had, the program runs until it is killed.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -5,5 +5,6 @@
 mod axum_host;
 mod axum_proxies;
 mod cors;
+mod hyper_host;
 mod tonic_host;
 mod unread_body;
