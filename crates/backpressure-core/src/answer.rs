@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Rejection, Standing};
+use crate::{Deadline, Rejection, Standing};
 
 /// Turns what a layer decided into what its caller gets.
 ///
@@ -25,6 +25,11 @@ pub trait Answer<Req, Res, Err> {
 
     /// Takes from the request what an answer will need.
     fn context(&self, request: &Req) -> Self::Context;
+
+    /// Returns until when an answer is of use to the caller, where the protocol says so.
+    fn deadline(&self, _request: &Req) -> Option<Deadline> {
+        None
+    }
 
     /// Answers a refused request.
     ///

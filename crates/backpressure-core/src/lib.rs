@@ -46,22 +46,28 @@
 
 mod algorithm;
 mod answer;
+mod class;
 mod clock;
 mod config_error;
+mod deadline;
 mod decision;
 mod limit;
 mod name;
+mod overflow;
 mod rate;
 mod rejection;
 mod timestamp;
 
 pub use algorithm::{Algorithm, FixedWindow, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
 pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
+pub use class::Class;
 pub use clock::{Clock, ManualClock};
 pub use config_error::ConfigError;
+pub use deadline::Deadline;
 pub use decision::{Decision, Outcome, Policy, Quota};
 pub use limit::{Admission, Limit, Permit, StateId};
 pub use name::Name;
+pub use overflow::Overflow;
 pub use rate::Rate;
 pub use rejection::{Reason, Rejection, Standing, whole_secs};
 pub use timestamp::Timestamp;

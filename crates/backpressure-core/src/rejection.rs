@@ -36,10 +36,16 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
+    /// The client has too much work in progress.
+    ClientConcurrency,
     /// Too much work is in progress.
     Concurrency,
     /// The request costs more than the limit ever admits.
     CostExceedsLimit,
+    /// The turn of the request would come after its deadline.
+    DeadlineTooNear,
+    /// The server takes no new work, because it is about to stop.
+    Draining,
     /// The request waited and gave its place to a newer one.
     Evicted,
     /// The process is short of memory.
@@ -135,8 +141,11 @@ impl std::error::Error for Rejection {}
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ClientConcurrency => "the client has too much work in progress",
             Self::Concurrency => "too much work in progress",
             Self::CostExceedsLimit => "the request costs more than the limit ever admits",
+            Self::DeadlineTooNear => "the turn would come after the deadline",
+            Self::Draining => "the server takes no new work",
             Self::Evicted => "a newer request took the place in the queue",
             Self::MemoryPressure => "short of memory",
             Self::MissingKey => "the request has no key to limit it by",

@@ -9,9 +9,12 @@ use backpressure_core::{Name, Policy, Quota, Reason, Rejection, Standing};
 use http::Response;
 
 /// All reasons there are, as they are declared.
-pub(crate) const REASONS: [Reason; 11] = [
+pub(crate) const REASONS: [Reason; 14] = [
+    Reason::ClientConcurrency,
     Reason::Concurrency,
     Reason::CostExceedsLimit,
+    Reason::DeadlineTooNear,
+    Reason::Draining,
     Reason::Evicted,
     Reason::MemoryPressure,
     Reason::MissingKey,

@@ -39,7 +39,7 @@ impl GrpcCodes {
 
     const fn status(self, reason: Reason) -> u8 {
         let code = match reason {
-            Reason::RateLimit | Reason::TooManyKeys | Reason::CostExceedsLimit => self.quota,
+            Reason::RateLimit | Reason::TooManyKeys | Reason::CostExceedsLimit | Reason::ClientConcurrency => self.quota,
             Reason::MissingKey => return INVALID_ARGUMENT,
             _ => self.overload,
         };
@@ -233,7 +233,7 @@ grpc-retry-pushback-ms: -1
             }
         }
         let codes: Vec<u8> = REASONS.iter().map(|reason| GrpcCodes::DEFAULT.status(*reason)).collect();
-        assert_eq!(codes, [14, 8, 14, 14, 3, 14, 8, 14, 14, 8, 14]);
+        assert_eq!(codes, [8, 14, 8, 14, 14, 14, 14, 3, 14, 8, 14, 14, 8, 14]);
     }
 
     #[test]

@@ -150,9 +150,12 @@
 mod golden;
 
 mod body;
+mod deadline;
 mod fields;
 mod grpc;
+mod guarded;
 mod head;
+mod health;
 pub mod key;
 mod missing_key;
 mod problem;
@@ -161,9 +164,12 @@ mod read;
 mod respond;
 
 pub use body::AnswerBody;
+pub use deadline::deadline;
 pub use fields::RateLimitFields;
 pub use grpc::GrpcCode;
+pub use guarded::Guarded;
 pub use head::Head;
+pub use health::health_check;
 pub use missing_key::MissingKey;
 pub use problem::RespondWithBody;
 pub use protocol::Protocol;

@@ -1,13 +1,13 @@
 //! Answers over HTTP that say why in their body.
 
-use backpressure_core::{Answer, Reason, Rejection, Standing};
+use backpressure_core::{Answer, Deadline, Reason, Rejection, Standing};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 
 use crate::fields::push_integer;
 use crate::grpc::GrpcCode;
 use crate::respond::status;
-use crate::{AnswerBody, Protocol, RateLimitFields, Respond};
+use crate::{AnswerBody, Protocol, RateLimitFields, Respond, deadline};
 
 /// Answers as [`Respond`] does, with a body that says why: `application/problem+json` (RFC 9457).
 ///
@@ -120,6 +120,11 @@ impl<B, C, Err> Answer<Request<B>, Response<C>, Err> for RespondWithBody {
         request.into()
     }
 
+    #[inline]
+    fn deadline(&self, request: &Request<B>) -> Option<Deadline> {
+        deadline(request.into())
+    }
+
     fn refuse(&self, protocol: Protocol, rejection: Rejection) -> Result<Self::Response, Err> {
         Ok(self.refusal_in(protocol, rejection))
     }
@@ -200,7 +205,7 @@ enum Type {
 impl Type {
     const fn of(reason: Reason) -> Self {
         match reason {
-            Reason::RateLimit | Reason::CostExceedsLimit => Self::QuotaExceeded,
+            Reason::RateLimit | Reason::CostExceedsLimit | Reason::ClientConcurrency => Self::QuotaExceeded,
             Reason::MissingKey | Reason::TooManyKeys => Self::Blank,
             _ => Self::TemporaryReducedCapacity,
         }
@@ -231,8 +236,11 @@ impl Type {
 /// A sentence for people (RFC 9457 section 3.1.4: what helps the client to correct the problem). It needs no escape.
 const fn detail(reason: Reason) -> &'static str {
     match reason {
+        Reason::ClientConcurrency => "Too many requests of this client are in progress; this one was not processed.",
         Reason::Concurrency => "Too many requests are in progress; this one was not processed.",
         Reason::CostExceedsLimit => "This request asks for more than the limit ever admits; sending it again does not help.",
+        Reason::DeadlineTooNear => "The turn of the request would have come after its deadline; it was not processed.",
+        Reason::Draining => "The server is about to stop and takes no new requests.",
         Reason::Evicted => "A newer request took the place in the queue; this one was not processed.",
         Reason::MemoryPressure => "The server is short of memory; the request was not processed.",
         Reason::MissingKey => "The request does not say whose it is, and such requests are refused.",

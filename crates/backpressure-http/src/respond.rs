@@ -1,16 +1,16 @@
 //! Answers over HTTP.
 
-use backpressure_core::{Answer, Reason, Rejection, Standing};
+use backpressure_core::{Answer, Deadline, Reason, Rejection, Standing};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::grpc::{self, GrpcCode, GrpcCodes};
-use crate::{Protocol, RateLimitFields, RespondWithBody};
+use crate::{Protocol, RateLimitFields, RespondWithBody, deadline};
 
 /// Answers a refusal in the protocol of its caller, with header fields and an empty body.
 ///
 /// | reason | HTTP | gRPC | when to come back |
 /// |---|---|---|---|
-/// | [`RateLimit`](Reason::RateLimit), [`TooManyKeys`](Reason::TooManyKeys) | 429 | `RESOURCE_EXHAUSTED` | where it is known |
+/// | [`RateLimit`](Reason::RateLimit), [`TooManyKeys`](Reason::TooManyKeys), [`ClientConcurrency`](Reason::ClientConcurrency) | 429 | `RESOURCE_EXHAUSTED` | where it is known |
 /// | [`CostExceedsLimit`](Reason::CostExceedsLimit) | 429 | `RESOURCE_EXHAUSTED` | never: waiting does not help |
 /// | [`MissingKey`](Reason::MissingKey) | 400 | `INVALID_ARGUMENT` | never: the same request will not succeed |
 /// | all others | 503 | `UNAVAILABLE` | where it is known |
@@ -197,6 +197,11 @@ impl<B, C: Default, Err> Answer<Request<B>, Response<C>, Err> for Respond {
         request.into()
     }
 
+    #[inline]
+    fn deadline(&self, request: &Request<B>) -> Option<Deadline> {
+        deadline(request.into())
+    }
+
     fn refuse(&self, protocol: Protocol, rejection: Rejection) -> Result<Response<C>, Err> {
         Ok(self.refusal_in(protocol, rejection))
     }
@@ -221,7 +226,9 @@ impl<B, C: Default, Err> Answer<Request<B>, Response<C>, Err> for Respond {
 /// RFC 6585 section 4 for clients that ask too much, RFC 9110 section 15.6.4 for a server that can do no more.
 pub(crate) const fn status(reason: Reason) -> StatusCode {
     match reason {
-        Reason::RateLimit | Reason::TooManyKeys | Reason::CostExceedsLimit => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimit | Reason::TooManyKeys | Reason::CostExceedsLimit | Reason::ClientConcurrency => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Reason::MissingKey => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -339,7 +346,7 @@ ratelimit: \"default\";r=0;t=31
     #[test]
     fn every_reason_has_a_status() {
         let statuses: Vec<u16> = REASONS.iter().map(|reason| status(*reason).as_u16()).collect();
-        assert_eq!(statuses, [503, 429, 503, 503, 400, 503, 429, 503, 503, 429, 503]);
+        assert_eq!(statuses, [429, 503, 429, 503, 503, 503, 503, 400, 503, 429, 503, 503, 429, 503]);
     }
 
     #[test]
