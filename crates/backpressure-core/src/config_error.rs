@@ -42,6 +42,8 @@ pub enum ConfigError {
         /// The largest limit.
         at_most: u32,
     },
+    /// The number of requests that may be in progress is 0: it would refuse for ever.
+    ZeroLimit,
 }
 
 impl fmt::Display for ConfigError {
@@ -70,8 +72,15 @@ impl fmt::Display for ConfigError {
                 f,
                 "a sliding log of {limit} requests a key needs too much memory: at most {at_most}; a sliding window needs 16 bytes"
             ),
+            Self::ZeroLimit => f.write_str("a limit of 0 requests in progress would refuse for ever: it must be at least 1"),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Ends a construction that cannot be right, with the message that says what would be.
+#[expect(clippy::panic, reason = "constructors are the one place where the library panics, as each documents")]
+pub(crate) fn misconfigured<T>(error: &ConfigError) -> T {
+    panic!("{error}")
+}

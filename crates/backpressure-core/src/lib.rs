@@ -18,6 +18,9 @@
 //! | [`TokenBucket`] | burst + rate · d | 8 B | refuses until the tokens are there |
 //! | [`LeakyBucket`] | 1 + rate · d | 8 B | delays, then refuses |
 //!
+//! [`InFlight`] limits what is in progress instead: N at once, whatever the time; 8 B a key; at the limit it refuses and cannot say
+//! until when.
+//!
 //! ```
 //! use backpressure_core::{Algorithm, FixedWindow, Outcome, Rate, Timestamp, TokenBucket};
 //!
@@ -55,7 +58,7 @@ mod rate;
 mod rejection;
 mod timestamp;
 
-pub use algorithm::{Algorithm, FixedWindow, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
+pub use algorithm::{Algorithm, FixedWindow, InFlight, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
 pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
 pub use clock::{Clock, ManualClock};
 pub use config_error::ConfigError;
