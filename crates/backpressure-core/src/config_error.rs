@@ -44,6 +44,13 @@ pub enum ConfigError {
     },
     /// The number of requests that may be in progress is 0: it would refuse for ever.
     ZeroLimit,
+    /// The patience with a queue that stands is 0, or longer than with one that does not.
+    PatienceCrossed {
+        /// How long a request may wait in a queue that stands.
+        target: Duration,
+        /// How long it may wait otherwise, and after how long without being empty a queue stands.
+        interval: Duration,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -73,6 +80,11 @@ impl fmt::Display for ConfigError {
                 "a sliding log of {limit} requests a key needs too much memory: at most {at_most}; a sliding window needs 16 bytes"
             ),
             Self::ZeroLimit => f.write_str("a limit of 0 requests in progress would refuse for ever: it must be at least 1"),
+            Self::PatienceCrossed { target, interval } => write!(
+                f,
+                "a patience of {target:?} with a standing queue and {interval:?} otherwise: the first must be at least 1 ns \
+                 and at most the second; 5 ms and 100 ms are usual"
+            ),
         }
     }
 }

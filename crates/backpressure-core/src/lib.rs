@@ -50,6 +50,7 @@
 mod algorithm;
 mod answer;
 mod clock;
+mod codel;
 mod config_error;
 mod decision;
 mod limit;
@@ -61,6 +62,7 @@ mod timestamp;
 pub use algorithm::{Algorithm, FixedWindow, InFlight, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
 pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
 pub use clock::{Clock, ManualClock};
+pub use codel::CoDel;
 pub use config_error::ConfigError;
 pub use decision::{Decision, Outcome, Policy, Quota};
 pub use limit::{Admission, Limit, Permit, StateId};
