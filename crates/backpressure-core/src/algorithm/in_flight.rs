@@ -9,7 +9,7 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Timestamp,
 ///
 /// Time plays no role: what was taken stays taken until it is [given back](Algorithm::give_back), whole, by the decision that took
 /// it. So a refusal is [`Outcome::Busy`], which names no time: nobody knows when work ends. Whoever watches it end can
-/// estimate.
+/// estimate (see [`DrainRate`](crate::DrainRate)).
 ///
 /// A count other than 0 is never [fresh](Algorithm::fresh_at): a table that forgets only what is as good as new never forgets a
 /// key with work in progress. Such a table must not forget others either, so give it room for the keys that may be busy at once.
