@@ -39,6 +39,18 @@
 //! assert!(limit.check(&client, on_time, 1).is_admitted());
 //! ```
 //!
+//! # How much may be in progress
+//!
+//! A [`Controller`] sets the limit from how the work went:
+//!
+//! | controller | what it takes for overload | for |
+//! |---|---|---|
+//! | [`Aimd`] | drops, and latency above a timeout | clients and batches: where overload answers with an error |
+//! | [`Vegas`] | latency above the least that was seen | servers, and anything with a steady latency of its own |
+//! | [`Gradient2`] | latency above its own long mean | latency that drifts or varies by itself |
+//!
+//! [`CoDel`] says how long a request may wait for its turn, and [`DrainRate`] when those before it will probably have ended.
+//!
 //! # Hazards
 //!
 //! - **Rounding.** An interval that is not a whole number of nanoseconds is rounded up: the limit is never faster than its rate,
@@ -47,6 +59,7 @@
 //!   anything, receipts given
 //!   back apart; its promises hold again once the clock has caught up.
 
+mod adaptive;
 mod algorithm;
 mod answer;
 mod clock;
@@ -61,6 +74,7 @@ mod rate;
 mod rejection;
 mod timestamp;
 
+pub use adaptive::{Aimd, Controller, Ending, Gradient2, Sample, Vegas};
 pub use algorithm::{Algorithm, FixedWindow, InFlight, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
 pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
 pub use clock::{Clock, ManualClock};
