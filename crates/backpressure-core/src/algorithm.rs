@@ -1,6 +1,7 @@
 //! What every rate limit can do.
 
 mod fixed_window;
+mod in_flight;
 mod leaky_bucket;
 mod sliding_log;
 mod sliding_window;
@@ -8,6 +9,7 @@ mod stack;
 mod token_bucket;
 
 pub use fixed_window::FixedWindow;
+pub use in_flight::InFlight;
 pub use leaky_bucket::LeakyBucket;
 pub use sliding_log::SlidingLog;
 pub use sliding_window::SlidingWindow;

@@ -42,6 +42,41 @@ pub enum ConfigError {
         /// The largest limit.
         at_most: u32,
     },
+    /// The number of requests that may be in progress is 0: it would refuse for ever.
+    ZeroLimit,
+    /// The least limit of a controller is above its greatest.
+    LimitsCrossed {
+        /// The least limit.
+        min: usize,
+        /// The greatest limit.
+        max: usize,
+    },
+    /// The limit with which a controller starts is not one that it may set.
+    InitialOutside {
+        /// The limit to start with.
+        initial: usize,
+        /// The least limit.
+        min: usize,
+        /// The greatest limit.
+        max: usize,
+    },
+    /// The percentage of a limit that is kept after a drop is not between 0 and 100.
+    BackoffOutside(u8),
+    /// The percentage of the usual latency that is still taken for usual is below 100.
+    ToleranceTooLow(u32),
+    /// A window of samples has no length.
+    ZeroWindow,
+    /// A window of samples may be judged before it has any.
+    ZeroSamples,
+    /// The latency from which a success counts as a drop is 0: everything would.
+    ZeroTimeout,
+    /// The patience with a queue that stands is 0, or longer than with one that does not.
+    PatienceCrossed {
+        /// How long a request may wait in a queue that stands.
+        target: Duration,
+        /// How long it may wait otherwise, and after how long without being empty a queue stands.
+        interval: Duration,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -70,8 +105,38 @@ impl fmt::Display for ConfigError {
                 f,
                 "a sliding log of {limit} requests a key needs too much memory: at most {at_most}; a sliding window needs 16 bytes"
             ),
+            Self::ZeroLimit => f.write_str("a limit of 0 requests in progress would refuse for ever: it must be at least 1"),
+            Self::LimitsCrossed { min, max } => {
+                write!(f, "the least limit, {min}, is above the greatest, {max}: it must be at least 1 and at most {max}")
+            }
+            Self::InitialOutside { initial, min, max } => {
+                write!(f, "a limit that starts at {initial} but stays within {min} to {max}: start within them")
+            }
+            Self::BackoffOutside(percent) => {
+                write!(f, "a backoff to {percent} % of the limit: it must be 1 to 99 %, where 90 % gives up a tenth at a drop")
+            }
+            Self::ToleranceTooLow(percent) => {
+                write!(
+                    f,
+                    "a tolerance of {percent} % of the usual latency takes the usual for overload: it must be at least 100 %"
+                )
+            }
+            Self::ZeroWindow => f.write_str("a window of samples needs a length of at least 1 ns; 1 s is usual"),
+            Self::ZeroSamples => f.write_str("a window of samples needs at least 1 of them; 50 are usual"),
+            Self::ZeroTimeout => f.write_str("a timeout of 0 would take every success for a drop: it must be at least 1 ns"),
+            Self::PatienceCrossed { target, interval } => write!(
+                f,
+                "a patience of {target:?} with a standing queue and {interval:?} otherwise: the first must be at least 1 ns \
+                 and at most the second; 5 ms and 100 ms are usual"
+            ),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Ends a construction that cannot be right, with the message that says what would be.
+#[expect(clippy::panic, reason = "constructors are the one place where the library panics, as each documents")]
+pub(crate) fn misconfigured<T>(error: &ConfigError) -> T {
+    panic!("{error}")
+}

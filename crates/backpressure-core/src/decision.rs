@@ -37,16 +37,21 @@ pub enum Outcome {
         /// least 1.
         retry_after: u64,
     },
+    /// The request is refused until work in progress ends, and nobody can say when that will be.
+    Busy,
     /// The cost exceeds the capacity: the request is never admitted, however long it waits.
     Never,
 }
 
 impl Outcome {
     /// Returns the answer for two limits that must both agree: the one that makes the caller wait longer.
+    ///
+    /// A wait that nobody can tell is longer than one that is known: a time named for both must be good for both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Never, _) | (_, Self::Never) => Self::Never,
+            (Self::Busy, _) | (_, Self::Busy) => Self::Busy,
             (Self::Reject { retry_after: a }, Self::Reject { retry_after: b }) => Self::Reject { retry_after: a.max(b) },
             (reject @ Self::Reject { .. }, _) | (_, reject @ Self::Reject { .. }) => reject,
             (Self::Delay { by: a }, Self::Delay { by: b }) => Self::Delay { by: a.max(b) },
@@ -55,14 +60,14 @@ impl Outcome {
         }
     }
 
-    /// Returns the nanoseconds until the request may go on: 0 if now, `None` if never.
+    /// Returns the nanoseconds until the request may go on: 0 if now, `None` if never or if nobody can say.
     #[must_use]
     pub const fn wait(self) -> Option<u64> {
         match self {
             Self::Admit => Some(0),
             Self::Delay { by } => Some(by),
             Self::Reject { retry_after } => Some(retry_after),
-            Self::Never => None,
+            Self::Busy | Self::Never => None,
         }
     }
 }
@@ -116,8 +121,9 @@ mod tests {
 
     #[test]
     fn of_two_answers_the_one_that_waits_longer_stands() {
-        use Outcome::{Admit, Delay, Never, Reject};
-        let in_order = [Admit, Delay { by: 1 }, Delay { by: 9 }, Reject { retry_after: 2 }, Reject { retry_after: 8 }, Never];
+        use Outcome::{Admit, Busy, Delay, Never, Reject};
+        let in_order =
+            [Admit, Delay { by: 1 }, Delay { by: 9 }, Reject { retry_after: 2 }, Reject { retry_after: 8 }, Busy, Never];
         for (i, a) in in_order.iter().enumerate() {
             for (j, b) in in_order.iter().enumerate() {
                 assert_eq!(a.and(*b), in_order[i.max(j)]);

@@ -18,6 +18,9 @@
 //! | [`TokenBucket`] | burst + rate · d | 8 B | refuses until the tokens are there |
 //! | [`LeakyBucket`] | 1 + rate · d | 8 B | delays, then refuses |
 //!
+//! [`InFlight`] limits what is in progress instead: N at once, whatever the time; 8 B a key; at the limit it refuses and cannot say
+//! until when.
+//!
 //! ```
 //! use backpressure_core::{Algorithm, FixedWindow, Outcome, Rate, Timestamp, TokenBucket};
 //!
@@ -36,6 +39,18 @@
 //! assert!(limit.check(&client, on_time, 1).is_admitted());
 //! ```
 //!
+//! # How much may be in progress
+//!
+//! A [`Controller`] sets the limit from how the work went:
+//!
+//! | controller | what it takes for overload | for |
+//! |---|---|---|
+//! | [`Aimd`] | drops, and latency above a timeout | clients and batches: where overload answers with an error |
+//! | [`Vegas`] | latency above the least that was seen | servers, and anything with a steady latency of its own |
+//! | [`Gradient2`] | latency above its own long mean | latency that drifts or varies by itself |
+//!
+//! [`CoDel`] says how long a request may wait for its turn, and [`DrainRate`] when those before it will probably have ended.
+//!
 //! # Hazards
 //!
 //! - **Rounding.** An interval that is not a whole number of nanoseconds is rounded up: the limit is never faster than its rate,
@@ -44,27 +59,34 @@
 //!   anything, receipts given
 //!   back apart; its promises hold again once the clock has caught up.
 
+mod adaptive;
 mod algorithm;
 mod answer;
 mod class;
 mod clock;
+mod codel;
 mod config_error;
 mod deadline;
 mod decision;
+mod drain_rate;
 mod limit;
+mod mix;
 mod name;
 mod overflow;
 mod rate;
 mod rejection;
 mod timestamp;
 
-pub use algorithm::{Algorithm, FixedWindow, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
+pub use adaptive::{Aimd, Controller, Ending, Gradient2, Sample, Vegas};
+pub use algorithm::{Algorithm, FixedWindow, InFlight, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
 pub use answer::{Answer, AnswerWith, Fail, Refused, Wrap, answer_with};
 pub use class::Class;
 pub use clock::{Clock, ManualClock};
+pub use codel::CoDel;
 pub use config_error::ConfigError;
 pub use deadline::Deadline;
 pub use decision::{Decision, Outcome, Policy, Quota};
+pub use drain_rate::{DrainRate, spread};
 pub use limit::{Admission, Limit, Permit, StateId};
 pub use name::Name;
 pub use overflow::Overflow;

@@ -1,6 +1,7 @@
 //! The leaky bucket as a queue that drains at a constant rate.
 
-use super::token_bucket::{BucketLevel, BucketState, misconfigured};
+use super::token_bucket::{BucketLevel, BucketState};
+use crate::config_error::misconfigured;
 use crate::{Algorithm, ConfigError, Decision, Outcome, Quota, Rate, Timestamp, TokenBucket, Word};
 
 /// A bucket that leaks at a constant rate: requests are let through evenly spaced, and those that come faster wait.

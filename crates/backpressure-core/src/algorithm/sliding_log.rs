@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::token_bucket::misconfigured;
+use crate::config_error::misconfigured;
 use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Rate, Timestamp};
 
 /// At most `count` in any window, exactly: every unit that was admitted is remembered until it leaves the window.

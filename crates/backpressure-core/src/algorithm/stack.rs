@@ -17,7 +17,7 @@ macro_rules! stack {
                 // A member that would have admitted what the stack refuses has not counted it.
                 let level = match outcome {
                     Outcome::Admit | Outcome::Delay { .. } => ($(each.$index.level,)+),
-                    Outcome::Reject { .. } | Outcome::Never => ($(self.$index.check(&state.$index, now, 0).level,)+),
+                    Outcome::Reject { .. } | Outcome::Busy | Outcome::Never => ($(self.$index.check(&state.$index, now, 0).level,)+),
                 };
                 Decision { outcome, level, at: now, cost }
             }

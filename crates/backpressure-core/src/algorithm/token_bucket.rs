@@ -1,5 +1,6 @@
 //! The token bucket, kept as the time at which it is full again.
 
+use crate::config_error::misconfigured;
 use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Rate, Timestamp, Word};
 
 /// A bucket of tokens that refills at a constant rate; a request takes as many tokens as it costs.
@@ -171,12 +172,6 @@ impl Algorithm for TokenBucket {
             reset_after: crate::nanos_to_duration(level.nanos),
         }
     }
-}
-
-/// Ends a construction that cannot be right, with the message that says what would be.
-#[expect(clippy::panic, reason = "constructors are the one place where the library panics, as each documents")]
-pub(super) fn misconfigured<T>(error: &ConfigError) -> T {
-    panic!("{error}")
 }
 
 #[cfg(test)]

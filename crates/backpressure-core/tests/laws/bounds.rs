@@ -24,7 +24,7 @@ fn no_interval_lets_more_through_where_nobody_waits<A: Subject>() {
         let all: Vec<_> = requests
             .filter_map(|r| match setup.algorithm.admit(&mut state, r.now, r.cost).outcome {
                 Outcome::Admit => passed(r, Outcome::Admit),
-                Outcome::Delay { .. } | Outcome::Reject { .. } | Outcome::Never => None,
+                Outcome::Delay { .. } | Outcome::Reject { .. } | Outcome::Busy | Outcome::Never => None,
             })
             .collect();
         assert_bounded(&setup.facts.bounds, &all, 0);

@@ -24,7 +24,7 @@ fn whoever_passes_with_the_clock_back_would_have_passed_with_it_standing_still<A
                     let wait = would.outcome.wait().filter(|_| !matches!(would.outcome, Outcome::Reject { .. }));
                     assert!(wait.is_some_and(|wait| held.saturating_add(wait) <= held.max(now.saturating_add(by))));
                 }
-                Outcome::Reject { .. } | Outcome::Never => {}
+                Outcome::Reject { .. } | Outcome::Busy | Outcome::Never => {}
             }
             if cost > 0 && matches!(decision.outcome, Outcome::Admit | Outcome::Delay { .. }) {
                 assert_alike(&setup, &state, &with_clock_held, held);

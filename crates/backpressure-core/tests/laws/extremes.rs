@@ -45,6 +45,7 @@ fn assert_possible<L: Copy>(decision: Decision<L>, quota: Quota, capacity: u64) 
     match decision.outcome {
         Outcome::Admit => assert!(cost <= capacity),
         Outcome::Delay { by: wait } | Outcome::Reject { retry_after: wait } => assert!(wait > 0 && cost > 0 && cost <= capacity),
+        Outcome::Busy => panic!("a rate can always say when"),
         Outcome::Never => assert!(cost > capacity),
     }
     assert_eq!(cost > capacity, decision.outcome == Outcome::Never);

@@ -137,7 +137,7 @@ fn no_sooner(one: Outcome, other: Outcome) -> bool {
         (Outcome::Delay { by: one }, Outcome::Delay { by: other }) => one >= other,
         (Outcome::Admit | Outcome::Delay { .. }, _) => other == Outcome::Admit,
         (Outcome::Never, _) | (_, Outcome::Never) => one == other,
-        (Outcome::Reject { .. }, _) => true,
+        (Outcome::Reject { .. } | Outcome::Busy, _) => true,
     }
 }
 

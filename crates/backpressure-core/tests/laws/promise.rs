@@ -53,6 +53,7 @@ pub(crate) fn assert_wait_is_exact<A: Subject>(algorithm: &A, state: &A::State, 
                 assert_eq!(outcome_in(by - left), Outcome::Delay { by: left });
             }
         }
+        Outcome::Busy => panic!("a rate can always say when"),
         Outcome::Admit | Outcome::Never => {}
     }
 }

@@ -125,7 +125,7 @@ pub(crate) fn passed(request: Request, outcome: Outcome) -> Option<Passed> {
     match outcome {
         Outcome::Admit => Some(Passed { asked, starts: asked, cost: request.cost }),
         Outcome::Delay { by } => Some(Passed { asked, starts: asked + by, cost: request.cost }),
-        Outcome::Reject { .. } | Outcome::Never => None,
+        Outcome::Reject { .. } | Outcome::Busy | Outcome::Never => None,
     }
 }
 
