@@ -14,6 +14,10 @@ pub enum LineError {
     Expired,
     /// The line was closed before the turn came.
     Closed,
+    /// Another one took the place in the line: a newer one, or one that matters more.
+    Evicted,
+    /// It weighs more than all who wait may weigh together.
+    TooHeavy,
 }
 
 impl fmt::Display for LineError {
@@ -22,6 +26,8 @@ impl fmt::Display for LineError {
             Self::Full => "the line is full",
             Self::Expired => "the deadline passed before the turn came",
             Self::Closed => "the line is closed",
+            Self::Evicted => "another one took the place in the line",
+            Self::TooHeavy => "it weighs more than the whole line may",
         })
     }
 }

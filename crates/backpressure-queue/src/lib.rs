@@ -1,5 +1,8 @@
 //! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound.
 //!
+//! A [`Gate`] bounds how many are inside at once, and how many wait in front of it: the places of a service that sheds. A
+//! [`Line`] is the gate with one place, for those who must come one after the other.
+//!
 //! A [`Line`] bounds how many wait for one thing, and for how long. Only the waiter at its head, who has the [`Turn`], asks for
 //! that thing: a rate limit's next slot, a place that is given back, room in a buffer. All others just wait, so nobody is
 //! overtaken and nobody polls in vain. The line knows nothing of what is waited for.
@@ -72,7 +75,7 @@
 //!
 //! # Hazards
 //!
-//! - **An abandoned head.** Whoever has the turn, or was woken for it, and is then neither polled nor dropped blocks the line: a
+//! - **An abandoned head.** Whoever has the turn or a place, or was woken for it, and is then neither polled nor dropped blocks the line: a
 //!   future kept beside a `select!` whose other branch runs on, or one that is polled once by hand and stored. A deadline does
 //!   not
 //!   help, because a waiter notices it only when it is polled. A future that was never polled blocks nobody.
@@ -81,15 +84,18 @@
 //! - **Cancellation.** Dropping a [`Wait`] gives its place back and lets those behind move up; a second try starts at the back.
 //! - **Time.** A [`Wait`] with a deadline that has to wait panics outside of a tokio runtime with time enabled. One without a
 //!   deadline needs no runtime.
-//! - **Clones share.** `clone` makes a handle of the same line. [`order`](Line::order) makes a new one.
-//! - **Memory.** 40 bytes for each waiter of the longest line there ever was, at most doubled. A [`Wait`] allocates nothing else.
+//! - **Clones share.** `clone` makes a handle of the same line or gate. [`order`](Line::order) and the other settings make a new
+//!   one.
+//! - **Memory.** 56 bytes for each waiter of the longest line there ever was, at most doubled. A [`Wait`] and an
+//!   [`Enter`] allocate nothing else.
 
 mod error;
+mod gate;
 mod line;
-mod slab;
 mod sync;
 mod wait;
 
 pub use error::LineError;
+pub use gate::{Enter, Gate, Idle, Place};
 pub use line::{Line, Order};
 pub use wait::{Turn, Wait};

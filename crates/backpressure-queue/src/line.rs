@@ -1,13 +1,10 @@
-//! The line: who holds the turn, who waits for it, and who is next.
+//! The line: a gate with one place.
 
 use std::fmt;
-use std::mem;
-use std::sync::atomic::Ordering;
-use std::task::Waker;
 
-use crate::slab::{Slab, Ticket};
-use crate::sync::{Arc, AtomicUsize, Mutex};
-use crate::{LineError, Wait};
+use backpressure_core::{Class, CoDel};
+
+use crate::{Gate, Wait};
 
 /// Who is next when the turn is passed on. Whoever has the turn already keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +19,9 @@ pub enum Order {
     /// in, first out, the newest get it in good time and the oldest expire (Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
     /// Waiters without a deadline may starve.
     Lifo,
+    /// First in, first out while the line gets empty now and then; last in, first out, and none for long, once somebody has been
+    /// waiting for [`CoDel`]'s interval without a break (Maurer, as above).
+    Adaptive(CoDel),
 }
 
 /// A bounded line of waiters, of whom one at a time has the [`Turn`](crate::Turn).
@@ -35,7 +35,7 @@ pub enum Order {
 ///
 /// # Memory
 ///
-/// Nothing for a waiter that need not wait. 40 bytes for each that does, in one allocation that grows as it is used, at most
+/// Nothing for a waiter that need not wait. 56 bytes for each that does, in one allocation that grows as it is used, at most
 /// doubling, and stays as long as the line ever was; on a line that never has more than one waiter it is never made.
 ///
 /// # Complexity
@@ -61,49 +61,16 @@ pub enum Order {
 /// ```
 #[derive(Clone)]
 pub struct Line {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
+    gate: Gate,
     capacity: usize,
     order: Order,
-    /// What `state` counts, for those who look without the lock. Written under the lock only.
-    len: AtomicUsize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    baton: Baton,
-    /// Those who wait, without the one who has the baton. Nobody waits while the baton is free.
-    waiters: Slab<Waker>,
-    closed: bool,
-}
-
-#[derive(Clone, Copy, Default)]
-enum Baton {
-    #[default]
-    Free,
-    /// With one who came when it was free, and needed no ticket.
-    Held,
-    /// With a former waiter, who was woken for it and has perhaps not been polled since.
-    HeldBy(Ticket),
-}
-
-/// How a waiter stands.
-pub(crate) enum Standing {
-    /// In the line: its waker is woken once that is no longer so.
-    Waiting(Ticket),
-    /// With the baton, or with none and out of the line.
-    Resolved(Result<(), LineError>),
 }
 
 impl Line {
     /// Creates a line of at most `capacity` waiters, the holder of the turn among them, in [`Order::Fifo`].
     ///
     /// With a capacity of 1 the turn is a lock that nobody waits for; with 0 everyone is refused. `usize::MAX` is legal,
-    /// allocates
-    /// nothing in advance, and leaves the line unbounded.
+    /// allocates nothing in advance, and leaves the line as long as [one can be](Gate::MOST).
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self::with(capacity, Order::default())
@@ -115,7 +82,7 @@ impl Line {
     /// old one.
     #[must_use]
     pub fn order(self, order: Order) -> Self {
-        Self::with(self.capacity(), order)
+        Self::with(self.capacity, order)
     }
 
     /// Returns the number of waiters in the line, the holder of the turn among them: at most [`capacity`](Self::capacity).
@@ -124,8 +91,8 @@ impl Line {
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
-        // Acquire: pairs with the store in `update`, so that whoever skips an empty line comes after its last turn.
-        self.shared.len.load(Ordering::Acquire)
+        let (in_use, waiting) = self.gate.occupancy();
+        in_use + waiting
     }
 
     /// Returns whether nobody has the turn and nobody waits for it.
@@ -137,8 +104,8 @@ impl Line {
 
     /// Returns the most waiters there may be.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.shared.capacity
+    pub const fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Waits for the turn.
@@ -147,141 +114,31 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// [`LineError::Full`] and [`LineError::Closed`] at the first poll; while waiting, [`LineError::Closed`], and
-    /// [`LineError::Expired`] if a deadline was set.
+    /// [`LineError::Full`](crate::LineError::Full) and [`LineError::Closed`](crate::LineError::Closed) at the first poll; while
+    /// waiting, `Closed`, and [`LineError::Expired`](crate::LineError::Expired) if a deadline was set.
     pub fn wait(&self) -> Wait {
-        Wait::new(self.clone())
+        Wait::new(self.gate.enter(Class::Default))
     }
 
-    /// Closes the line, for ever: every waiter and every later one gets [`LineError::Closed`].
+    /// Closes the line, for ever: every waiter and every later one gets [`LineError::Closed`](crate::LineError::Closed).
     ///
     /// The holder of the turn keeps it, and so does a waiter to whom it was passed on before, even if it does not know yet.
     pub fn close(&self) {
-        let mut waiters = self.update(|state| {
-            state.closed = true;
-            mem::take(&mut state.waiters)
-        });
-        while let Some((_, waker)) = waiters.pop_front() {
-            waker.wake();
-        }
-    }
-
-    pub(crate) fn join(&self, waker: &Waker) -> Standing {
-        self.update(|state| state.join(self.capacity(), waker))
-    }
-
-    /// Says how a waiter stands, and registers its waker if it has to wait on.
-    pub(crate) fn ask(&self, ticket: Ticket, waker: &Waker) -> Standing {
-        let (standing, replaced) = self.update(|state| state.ask(ticket, waker));
-        drop(replaced);
-        standing
-    }
-
-    /// Ends the wait of a waiter whose deadline has passed, unless it has been handed the baton meanwhile.
-    pub(crate) fn expire(&self, ticket: Ticket) -> Result<(), LineError> {
-        let (result, unused) = self.update(|state| match state.waiters.remove(ticket) {
-            Some(waker) => (Err(LineError::Expired), Some(waker)),
-            None => (state.answer(ticket), None),
-        });
-        drop(unused);
-        result
-    }
-
-    /// Takes a waiter out of the line; if it has been handed the baton, that goes to the next.
-    pub(crate) fn leave(&self, ticket: Ticket) {
-        let (unused, next) = self.update(|state| match state.baton {
-            Baton::HeldBy(holder) if holder == ticket => (None, state.pass_on(self.shared.order)),
-            _ => (state.waiters.remove(ticket), None),
-        });
-        drop(unused);
-        if let Some(waker) = next {
-            waker.wake();
-        }
-    }
-
-    /// Gives the baton that a `Turn` stood for to the next waiter.
-    pub(crate) fn pass_on(&self) {
-        let next = self.update(|state| state.pass_on(self.shared.order));
-        if let Some(waker) = next {
-            waker.wake();
-        }
+        self.gate.close();
     }
 
     fn with(capacity: usize, order: Order) -> Self {
-        let shared = Shared { capacity, order, len: AtomicUsize::new(0), state: Mutex::new(State::default()) };
-        Self { shared: Arc::new(shared) }
-    }
-
-    /// Changes the state under the lock. A waker that comes out of it is for the caller to wake or drop, not for `change`: both
-    /// run foreign code, which may drop a `Wait` of this very line.
-    fn update<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.shared.state.lock();
-        let result = change(&mut state);
-        // Release: pairs with the load in `len`. Under the lock, so that the counts are published in their order.
-        self.shared.len.store(state.len(), Ordering::Release);
-        result
+        let gate = Gate::new(capacity.min(1)).queue(capacity.saturating_sub(1)).order(order);
+        Self { gate, capacity, order }
     }
 }
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
-            .field("capacity", &self.capacity())
-            .field("order", &self.shared.order)
+            .field("capacity", &self.capacity)
+            .field("order", &self.order)
             .field("len", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl State {
-    const fn len(&self) -> usize {
-        match self.baton {
-            Baton::Free => 0,
-            Baton::Held | Baton::HeldBy(_) => self.waiters.len() + 1,
-        }
-    }
-
-    fn join(&mut self, capacity: usize, waker: &Waker) -> Standing {
-        if self.closed {
-            return Standing::Resolved(Err(LineError::Closed));
-        }
-        if self.len() >= capacity {
-            return Standing::Resolved(Err(LineError::Full));
-        }
-        if matches!(self.baton, Baton::Free) {
-            self.baton = Baton::Held;
-            return Standing::Resolved(Ok(()));
-        }
-        Standing::Waiting(self.waiters.push_back(waker.clone()))
-    }
-
-    fn ask(&mut self, ticket: Ticket, waker: &Waker) -> (Standing, Option<Waker>) {
-        let Some(registered) = self.waiters.get_mut(ticket) else {
-            return (Standing::Resolved(self.answer(ticket)), None);
-        };
-        let replaced = (!registered.will_wake(waker)).then(|| mem::replace(registered, waker.clone()));
-        (Standing::Waiting(ticket), replaced)
-    }
-
-    /// Says why one is no longer among the waiters: it has the baton, or the line was closed.
-    fn answer(&self, ticket: Ticket) -> Result<(), LineError> {
-        match self.baton {
-            Baton::HeldBy(holder) if holder == ticket => Ok(()),
-            _ => Err(LineError::Closed),
-        }
-    }
-
-    /// Hands the baton to the next waiter and returns its waker, or frees the baton.
-    fn pass_on(&mut self, order: Order) -> Option<Waker> {
-        let next = match order {
-            Order::Fifo => self.waiters.pop_front(),
-            Order::Lifo => self.waiters.pop_back(),
-        };
-        let Some((ticket, waker)) = next else {
-            self.baton = Baton::Free;
-            return None;
-        };
-        self.baton = Baton::HeldBy(ticket);
-        Some(waker)
     }
 }

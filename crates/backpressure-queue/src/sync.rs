@@ -1,15 +1,15 @@
 //! The only place that names a lock or an atomic: the same code runs plain and under loom.
 
 #[cfg(backpressure_loom)]
-pub(crate) use self::modelled::{Arc, AtomicUsize, Mutex};
+pub(crate) use self::modelled::{Arc, AtomicU64, Mutex};
 #[cfg(not(backpressure_loom))]
 pub(crate) use parking_lot::Mutex;
 #[cfg(not(backpressure_loom))]
-pub(crate) use std::sync::{Arc, atomic::AtomicUsize};
+pub(crate) use std::sync::{Arc, atomic::AtomicU64};
 
 #[cfg(backpressure_loom)]
 mod modelled {
-    pub(crate) use loom::sync::{Arc, atomic::AtomicUsize};
+    pub(crate) use loom::sync::{Arc, atomic::AtomicU64};
 
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

@@ -2,16 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use pin_project::{pin_project, pinned_drop};
-use tokio::time::{Instant, Sleep, sleep_until};
+use pin_project::pin_project;
+use tokio::time::Instant;
 
-use crate::line::Standing;
-use crate::slab::Ticket;
-use crate::{Line, LineError};
+use crate::{Enter, LineError, Place};
 
-/// The future that [`Line::wait`] returns: it joins the line when it is first polled, and resolves to the [`Turn`].
+/// The future that [`Line::wait`](crate::Line::wait) returns: it joins the line when it is first polled, and resolves to the [`Turn`].
 ///
 /// A future that is never polled is not in the line. One that was polled is, until it resolves or is dropped.
 ///
@@ -26,19 +24,13 @@ use crate::{Line, LineError};
 /// turn goes to the next waiter. The place in the line is lost: in `select!` in a loop, keep one future and poll it by reference.
 #[derive(Debug)]
 #[must_use = "a wait does nothing, and is not in the line, unless it is polled"]
-#[pin_project(PinnedDrop)]
+#[pin_project]
 pub struct Wait {
-    /// `None` once the future has resolved.
-    line: Option<Line>,
-    /// `Some` from the first poll that has to wait.
-    ticket: Option<Ticket>,
-    deadline: Option<Instant>,
-    /// `Some` while the future has to wait and has a deadline.
     #[pin]
-    timer: Option<Sleep>,
+    enter: Enter,
 }
 
-/// The turn: while it is held, no other waiter of its [`Line`] has it. Its holder counts as one of the line.
+/// The turn: while it is held, no other waiter of its [`Line`](crate::Line) has it. Its holder counts as one of the line.
 ///
 /// Dropping it leaves the line and passes the turn to the next waiter, who is woken at once. One that is never dropped (leaked,
 /// or
@@ -46,19 +38,20 @@ pub struct Wait {
 #[derive(Debug)]
 #[must_use = "the turn passes to the next waiter as soon as this is dropped"]
 pub struct Turn {
-    line: Line,
+    _place: Place,
 }
 
 impl Wait {
-    pub(crate) const fn new(line: Line) -> Self {
-        Self { line: Some(line), ticket: None, deadline: None, timer: None }
+    pub(crate) const fn new(enter: Enter) -> Self {
+        Self { enter }
     }
 
     /// Bounds the wait: if the turn has not come by then, the waiter leaves the line with [`LineError::Expired`].
     ///
     /// The turn goes before the deadline: a waiter that can have it when it is polled gets it, even late. So a deadline that has
     /// passed already still takes a turn that is free, and means "do not wait". The timer is tokio's, with a resolution of 1 ms,
-    /// and paused time drives it; it is made when the future has to wait, not before. Set twice, the last deadline counts.
+    /// and paused time drives it; it is made when the future has to wait, not before. Set twice, the first
+    /// deadline counts.
     ///
     /// # Examples
     ///
@@ -81,64 +74,16 @@ impl Wait {
     /// # Ok(())
     /// # }
     /// ```
-    pub const fn until(mut self, deadline: Instant) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Polls the line, and then the deadline if the line says to wait.
-    fn poll_line(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), LineError>> {
-        let mut this = self.project();
-        let line = this.line.as_ref().expect("a `Wait` is not polled again after it has resolved");
-        let standing = match *this.ticket {
-            None => line.join(context.waker()),
-            Some(ticket) => line.ask(ticket, context.waker()),
-        };
-        let ticket = match standing {
-            Standing::Resolved(result) => return Poll::Ready(result),
-            Standing::Waiting(ticket) => ticket,
-        };
-        // Kept before the timer can panic: without the ticket, dropping the future would leave a waiter in the line for ever.
-        *this.ticket = Some(ticket);
-        let Some(deadline) = *this.deadline else {
-            return Poll::Pending;
-        };
-        if this.timer.is_none() {
-            this.timer.set(Some(sleep_until(deadline)));
-        }
-        let timer = this.timer.as_mut().as_pin_mut().expect("the timer was set above");
-        ready!(timer.poll(context));
-        // Since the line was asked, the turn may have come after all: the line decides.
-        Poll::Ready(line.expire(ticket))
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { enter: self.enter.until(deadline) }
     }
 }
 
 impl Future for Wait {
     type Output = Result<Turn, LineError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.as_mut().poll_line(context));
-        let mut this = self.project();
-        // A timer that outlives the wait would wake the task for nothing.
-        this.timer.set(None);
-        // Without the line, dropping the future does not leave it a second time.
-        let line = this.line.take().expect("`poll_line` panics without a line");
-        Poll::Ready(result.map(|()| Turn { line }))
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Wait {
-    fn drop(self: Pin<&mut Self>) {
-        if let (Some(line), Some(ticket)) = (&self.line, self.ticket) {
-            line.leave(ticket);
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.line.pass_on();
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().enter.poll(context).map_ok(|place| Turn { _place: place })
     }
 }
 
@@ -152,7 +97,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Order;
+    use crate::{Line, Order};
 
     type Polled = Poll<Result<Turn, LineError>>;
 
