@@ -44,6 +44,13 @@ pub enum ConfigError {
     },
     /// The number of requests that may be in progress is 0: it would refuse for ever.
     ZeroLimit,
+    /// The number of requests that may be in progress is more than can be counted.
+    LimitTooLarge {
+        /// The limit that was asked for.
+        limit: usize,
+        /// The largest limit.
+        at_most: usize,
+    },
     /// The least limit of a controller is above its greatest.
     LimitsCrossed {
         /// The least limit.
@@ -106,6 +113,9 @@ impl fmt::Display for ConfigError {
                 "a sliding log of {limit} requests a key needs too much memory: at most {at_most}; a sliding window needs 16 bytes"
             ),
             Self::ZeroLimit => f.write_str("a limit of 0 requests in progress would refuse for ever: it must be at least 1"),
+            Self::LimitTooLarge { limit, at_most } => {
+                write!(f, "a limit of {limit} requests in progress cannot be counted: at most {at_most}")
+            }
             Self::LimitsCrossed { min, max } => {
                 write!(f, "the least limit, {min}, is above the greatest, {max}: it must be at least 1 and at most {max}")
             }

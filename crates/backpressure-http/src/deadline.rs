@@ -9,7 +9,7 @@ use crate::Head;
 
 /// Returns the deadline of a request: the [`Deadline`] in its extensions, or the `grpc-timeout` of a call; of both the sooner.
 ///
-/// A `grpc-timeout` that is not what gRPC over HTTP/2 says ("TimeoutValue", 1 to 8 digits, and one of the units `H`, `M`, `S`,
+/// A `grpc-timeout` that is not what gRPC over HTTP/2 says (1 to 8 digits, and one of the units `H`, `M`, `S`,
 /// `m`, `u` and `n`), or is there twice, counts as none: the call is served as if it had no deadline. One of 0 has passed.
 ///
 /// # Examples

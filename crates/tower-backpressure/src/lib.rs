@@ -196,7 +196,36 @@
 //! [`reconfigure`](KeyedLimiter::reconfigure) and keep what has been counted, or [`replace`](KeyedLimiter::replace) and forget
 //! it. `layer.warnings()` counts what looks like a mistake of deployment: see [`Warnings`].
 //!
-//! ## Testing
+//! # The guide, second chapter: work in progress
+//!
+//! A rate says how often; [`LoadShedLayer`] bounds how much is in progress at once, which is what keeps a server at its best when
+//! more comes than it can do. What finds no place waits in a bounded queue for a bounded time, or is refused at once with 503 (gRPC
+//! `UNAVAILABLE`) and a time to come back.
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use tower_backpressure::{Class, CoDel, LoadShedLayer, Order, health_check};
+//!
+//! let shed = LoadShedLayer::new(100)                     // at once; .adaptive(Vegas::new()) finds the number itself
+//!     .queue(200)                                        // and so many wait,
+//!     .max_wait(Duration::from_millis(500))              // so long at the most,
+//!     .order(Order::Adaptive(CoDel::new()))              // the newest first once the queue stands
+//!     .class(|head| if head.uri.path() == "/checkout" { Class::Critical } else { Class::Default })
+//!     .skip(health_check);                               // answered whatever the load
+//! let handle = shed.handle();
+//! let app: Router = Router::new()
+//!     .route("/readyz", get(async move || if handle.overloaded() { Err("overloaded") } else { Ok("ready") }))
+//!     .layer(shed);
+//! # let _ = app;
+//! ```
+//!
+//! A place is held until the response's body has been sent, so that streams count for as long as they stream; see
+//! [`load_shed`] for what holds a place, deadlines, classes, clients, and the limits that adapt. The
+//! [handle](LoadShedHandle) changes the limit while it runs and [drains](LoadShedHandle::drain) it before a shutdown.
+//! `cargo run --example load_shed` shows what it is for.
+//!
+//! # Testing
 //!
 //! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive
 //! the whole stack; without a runtime,
@@ -209,18 +238,25 @@
 //! - `tracing`: one warning for each misconfiguration that only a request can reveal.
 
 pub use backpressure_core::{
-    Admission, Algorithm, Answer, AnswerWith, Clock, ConfigError, Decision, Fail, FixedWindow, LeakyBucket, Limit, ManualClock,
-    Name, Outcome, Permit, Policy, Quota, Rate, Reason, Refused, Rejection, SlidingLog, SlidingWindow, Standing, StateId,
-    Timestamp, TokenBucket, Wrap, answer_with,
+    Admission, Aimd, Algorithm, Answer, AnswerWith, Class, Clock, CoDel, ConfigError, Controller, Deadline, Decision, Ending,
+    Fail, FixedWindow, Gradient2, InFlight, LeakyBucket, Limit, ManualClock, Name, Outcome, Overflow, Permit, Policy, Quota,
+    Rate, Reason, Refused, Rejection, Sample, SlidingLog, SlidingWindow, Standing, StateId, Timestamp, TokenBucket, Vegas, Wrap,
+    answer_with,
 };
 pub use backpressure_http::{
-    AnswerBody, Constant, FromHead, FromRequest, GrpcCode, Head, MissingKey, Protocol, RateLimitFields, Read, Respond,
-    RespondWithBody, from_head, from_request, key,
+    AnswerBody, Constant, FromHead, FromRequest, GrpcCode, Guarded, Head, MissingKey, Protocol, RateLimitFields, Read, Respond,
+    RespondWithBody, deadline, from_head, from_request, health_check, key,
 };
 #[cfg(feature = "tokio")]
 pub use backpressure_limiter::TokioClock;
 pub use backpressure_limiter::{Coarse, KeyedLimiter, Limiter, Monotonic, WhenFull};
-pub use backpressure_queue::{Line, LineError, Order, Turn, Wait};
+#[doc(no_inline)]
+pub use backpressure_load_shed as load_shed;
+pub use backpressure_load_shed::{
+    ByResult, ByStatus, HeldPlace, LoadShed, LoadShedHandle, LoadShedLayer, NotDrained, ResponseHead, Shed, Until, UntilBodyEnd,
+    UntilResponse,
+};
+pub use backpressure_queue::{Enter, Gate, Idle, Line, LineError, Order, Place, Turn, Wait};
 pub use backpressure_rate_limit::{
     And, Carry, Charge, Charged, FixedWindowLayer, Keyed, LeakyBucketLayer, Metered, RateLimit, RateLimitLayer, Rated,
     ResponseFuture, Shadow, ShadowHandle, Single, Skip, SlidingWindowLayer, Tiers, TokenBucketLayer, Waiting, Warnings,

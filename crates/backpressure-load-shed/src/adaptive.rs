@@ -1,0 +1,69 @@
+//! A limit that follows how the work goes.
+
+use std::sync::Arc;
+
+use backpressure_core::{Controller, Ending, Sample, Timestamp, nanos};
+use backpressure_queue::Gate;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// A controller, and the gate that it sets.
+pub(crate) struct Adaptive {
+    controller: Mutex<Box<dyn Controller + Send>>,
+    gate: Gate,
+    origin: Instant,
+}
+
+/// A piece of work that is being measured; reported when it is dropped.
+pub(crate) struct Measured {
+    adaptive: Arc<Adaptive>,
+    started: Timestamp,
+    in_flight: usize,
+    /// When the response was there and what it said; until then nothing, which says nothing of the load.
+    responded: Option<(Timestamp, Ending)>,
+}
+
+impl Adaptive {
+    pub(crate) fn new(controller: Box<dyn Controller + Send>, gate: Gate) -> Self {
+        Self { controller: Mutex::new(controller), gate, origin: Instant::now() }
+    }
+
+    /// Begins to measure work that has its place already.
+    pub(crate) fn measure(adaptive: &Arc<Self>) -> Measured {
+        let started = adaptive.now();
+        Measured { adaptive: Arc::clone(adaptive), started, in_flight: adaptive.gate.in_use(), responded: None }
+    }
+
+    fn record(&self, sample: Sample) {
+        // The places are set under the lock: of two limits the later one stands.
+        let mut controller = self.controller.lock();
+        let before = controller.limit();
+        let limit = controller.record(sample);
+        if limit != before {
+            self.gate.set_places(limit.min(Gate::MOST));
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(nanos(Instant::now().saturating_duration_since(self.origin)))
+    }
+}
+
+impl Measured {
+    /// Notes that the response is there.
+    pub(crate) fn responded(&mut self, ending: Ending) {
+        self.responded = Some((self.adaptive.now(), ending));
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let now = self.adaptive.now();
+        let (ended, ending) = self.responded.unwrap_or((now, Ending::Ignored));
+        // A body that took longer than its head is a stream, or has a slow reader: the time to its head says nothing of the load,
+        // nor does that to its end.
+        let is_stream = now.nanos_since(ended) > ended.nanos_since(self.started);
+        let ending = if is_stream && ending == Ending::Success { Ending::Ignored } else { ending };
+        self.adaptive.record(Sample { started: self.started, ended, in_flight: self.in_flight, ending });
+    }
+}

@@ -1,0 +1,214 @@
+//! The response on its way.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use backpressure_core::{Answer, Deadline, Reason, Rejection};
+use backpressure_queue::{Enter, LineError, Place};
+use pin_project::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::guard::Guard;
+use crate::hold::{Hold, Until};
+use crate::judge::Judge;
+use crate::service::measure;
+use crate::shared::{Caller, Shared};
+
+/// The response of a [`LoadShed`](crate::LoadShed): refused, called, or waiting to be called.
+///
+/// Dropping it gives back whatever the request holds: its place, its place in line, its client's share.
+#[pin_project]
+pub struct ResponseFuture<S, Req, A, H, C>
+where
+    S: Service<Req>,
+    A: Answer<Req, S::Response, S::Error>,
+{
+    #[pin]
+    state: State<S, Req, A, C>,
+    answer: A,
+    hold: H,
+}
+
+#[pin_project(project = StateProjection)]
+enum State<S, Req, A, C>
+where
+    S: Service<Req>,
+    A: Answer<Req, S::Response, S::Error>,
+{
+    /// Until it is taken by the first poll.
+    Refused(Option<Result<A::Response, A::Error>>),
+    Calling {
+        // Before the guard: the work ends, and then its place is free.
+        #[pin]
+        call: S::Future,
+        /// Until the response is there.
+        held: Option<(A::Context, Guard<C>)>,
+        until: Until,
+    },
+    /// Boxed: the rare case must not make every future as large as a request.
+    Waiting(Pin<Box<Parked<S, Req, A::Context, C>>>),
+}
+
+/// A request that waits for its place, and then for its service.
+#[pin_project]
+pub(crate) struct Parked<S, Req, X, C> {
+    shared: Arc<Shared>,
+    caller: Caller,
+    /// The time at which the caller's deadline passes.
+    deadline: Option<std::time::Instant>,
+    #[pin]
+    enter: Option<Enter>,
+    /// There from the end of the wait until the call.
+    place: Option<Place>,
+    client: Option<C>,
+    until: Until,
+    service: S,
+    /// Until the call.
+    call: Option<(Req, X)>,
+}
+
+impl<S, Req, A, H, C> ResponseFuture<S, Req, A, H, C>
+where
+    S: Service<Req>,
+    A: Answer<Req, S::Response, S::Error>,
+{
+    pub(crate) fn refused(response: Result<A::Response, A::Error>, answer: A, hold: H) -> Self {
+        Self { state: State::Refused(Some(response)), answer, hold }
+    }
+
+    #[inline]
+    pub(crate) fn calling(call: S::Future, answer: A, hold: H, context: A::Context, guard: Guard<C>, until: Until) -> Self {
+        Self { state: State::Calling { call, held: Some((context, guard)), until }, answer, hold }
+    }
+
+    pub(crate) fn waiting(parked: Parked<S, Req, A::Context, C>, answer: A, hold: H) -> Self {
+        Self { state: State::Waiting(Box::pin(parked)), answer, hold }
+    }
+}
+
+impl<S, Req, A, H, C> Future for ResponseFuture<S, Req, A, H, C>
+where
+    S: Service<Req>,
+    A: Answer<Req, S::Response, S::Error>,
+    H: Hold<Req, A::Response, C> + Judge<S::Response, S::Error>,
+{
+    type Output = Result<H::Response, A::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProjection::Refused(response) => {
+                    let response = response.take().expect("polled after it was ready");
+                    return Poll::Ready(response.map(|response| this.hold.hold(response, None)));
+                }
+                StateProjection::Calling { call, held, until } => {
+                    let response = ready!(call.poll(cx));
+                    let (context, mut guard) = held.take().expect("polled after it was ready");
+                    guard.responded(|| this.hold.judge(response.as_ref()));
+                    let response = match response {
+                        Ok(response) => this.answer.admit(context, None, response),
+                        Err(error) => return Poll::Ready(Err(this.answer.fail(error))),
+                    };
+                    let guard = Some(guard).filter(|_| *until == Until::BodyEnd);
+                    return Poll::Ready(Ok(this.hold.hold(response, guard)));
+                }
+                StateProjection::Waiting(parked) => ready!(parked.as_mut().poll_call(cx, this.answer, this.hold)),
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+impl<S, Req, X, C> Parked<S, Req, X, C> {
+    #[expect(clippy::too_many_arguments, reason = "all that a request has when it begins to wait")]
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        caller: Caller,
+        enter: Enter,
+        client: Option<C>,
+        until: Until,
+        service: S,
+        request: Req,
+        context: X,
+    ) -> Self {
+        let deadline = match caller.deadline {
+            Some(Deadline::At(deadline)) => Some(deadline),
+            Some(Deadline::After(left)) => Instant::now().into_std().checked_add(left),
+            None => None,
+        };
+        Self { shared, caller, deadline, enter: Some(enter), place: None, client, until, service, call: Some((request, context)) }
+    }
+}
+
+impl<S, Req, X, C> Parked<S, Req, X, C>
+where
+    S: Service<Req>,
+{
+    /// Waits for the place, then for the service, then calls it.
+    fn poll_call<A, H>(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &A, hold: &H) -> Poll<State<S, Req, A, C>>
+    where
+        A: Answer<Req, S::Response, S::Error, Context = X>,
+        H: Hold<Req, A::Response, C>,
+    {
+        let mut this = self.project();
+        if let Some(enter) = this.enter.as_mut().as_pin_mut() {
+            let entered = ready!(enter.poll(cx));
+            this.enter.set(None);
+            match entered {
+                Ok(place) => *this.place = Some(place),
+                Err(error) => {
+                    let rejection = refusal(this.shared, *this.caller, *this.deadline, error);
+                    let (_, context) = this.call.take().expect("a request that waits has not been called");
+                    // What it holds is given back now, not when its refusal has been read.
+                    *this.client = None;
+                    return Poll::Ready(State::Refused(Some(answer.refuse(context, rejection))));
+                }
+            }
+        }
+        // A place that comes when nobody waits for the answer any more is for the next.
+        let is_late = this.deadline.is_some_and(|deadline| Instant::now().into_std() >= deadline);
+        let ready = if is_late { Ok(false) } else { ready!(this.service.poll_ready(cx)).map(|()| true) };
+        let (mut request, context) = this.call.take().expect("a request that waits has not been called");
+        let (place, client) = (this.place.take(), this.client.take());
+        match ready {
+            Ok(true) => {}
+            Ok(false) => {
+                drop((place, client));
+                let rejection = this.shared.refuse(Reason::DeadlineTooNear, this.caller.class);
+                return Poll::Ready(State::Refused(Some(answer.refuse(context, rejection))));
+            }
+            Err(error) => return Poll::Ready(State::Refused(Some(Err(answer.fail(error))))),
+        }
+        let mut guard = Guard::new(place, client, measure(this.shared));
+        hold.enter(&mut request, &mut guard);
+        let call = this.service.call(request);
+        Poll::Ready(State::Calling { call, held: Some((context, guard)), until: *this.until })
+    }
+}
+
+/// Makes the refusal of a request whose wait has ended without a place.
+fn refusal(shared: &Shared, caller: Caller, deadline: Option<std::time::Instant>, error: LineError) -> Rejection {
+    let is_late = deadline.is_some_and(|deadline| Instant::now().into_std() >= deadline);
+    let reason = if error == LineError::Expired && is_late { Reason::DeadlineTooNear } else { shared.reason(error) };
+    shared.refuse(reason, caller.class)
+}
+
+impl<S, Req, A, H, C> fmt::Debug for ResponseFuture<S, Req, A, H, C>
+where
+    S: Service<Req>,
+    A: Answer<Req, S::Response, S::Error>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Refused(_) => "Refused",
+            State::Calling { .. } => "Calling",
+            State::Waiting(_) => "Waiting",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
