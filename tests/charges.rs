@@ -172,6 +172,42 @@ fn a_bucket_never_lets_more_through_than_its_bound_and_what_was_given_back() {
 }
 
 #[test]
+fn threads_that_charge_and_give_back_leave_what_was_not_spent() {
+    fn check<A: Algorithm + Send + Sync + 'static>(algorithm: A)
+    where
+        A::State: Send,
+        A::Level: Send + Sync,
+    {
+        const THREADS: u64 = 4;
+        const JOBS: u64 = 2_000;
+        let layer = RateLimitLayer::new(algorithm).clock(ManualClock::new()).cost_of(|job: &Job| job.cost);
+        let keyed = layer.clone().keyed(key::from_request(|_: &Job| Some("everybody")));
+        let (one, of_key) = (layer.limiter(), keyed.limiter());
+        let (layer, keyed) = (layer.charged().answer(Fail), keyed.charged().answer(Fail));
+        // Each has 5 in advance and spends from 0 to 12 in two parts, the last of them when the next has been admitted.
+        let spend = |thread: u64| {
+            let mut open = Vec::new();
+            for job in 0..JOBS {
+                for charge in [admit(&layer, 5).unwrap(), admit(&keyed, 5).unwrap()] {
+                    charge.add((thread + job) % 7);
+                    open.push(charge);
+                }
+                if job > 0 {
+                    open.drain(..2).for_each(|charge| charge.add((job - 1) % 7));
+                }
+            }
+            open.drain(..).for_each(|charge| charge.add((JOBS - 1) % 7));
+        };
+        std::thread::scope(|scope| (0..THREADS).for_each(|thread| _ = scope.spawn(move || spend(thread))));
+        let spent: u64 = (0..THREADS).flat_map(|thread| (0..JOBS).map(move |job| (thread + job) % 7 + job % 7)).sum();
+        assert_eq!([one.peek().remaining, of_key.peek("everybody").remaining], [1_000_000 - spent; 2]);
+    }
+    check(FixedWindow::new(Rate::per_day(1_000_000)));
+    check(SlidingWindow::new(Rate::per_day(1_000_000)));
+    check(TokenBucket::new(Rate::per_second(100_000)).burst(1_000_000));
+}
+
+#[test]
 fn a_debt_is_paid_to_the_nanosecond_before_anybody_is_admitted() {
     for (burst, spent) in [(1, 1), (1, 7), (5, 3), (5, 6), (5, 500)] {
         let clock = ManualClock::new();
