@@ -15,8 +15,8 @@ use proptest::test_runner::{Config, RngSeed};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::{
-    Fail, FixedWindow, LeakyBucket, Limit, ManualClock, MissingKey, Rate, RateLimitLayer, Rejection, Respond, SlidingLog,
-    SlidingWindow, TokenBucket, TokioClock, key,
+    Admission, Fail, FixedWindow, LeakyBucket, Limit, ManualClock, MissingKey, Permit, Rate, RateLimitLayer, Rejection, Respond,
+    SlidingLog, SlidingWindow, Standing, TokenBucket, TokioClock, key,
 };
 
 type Answer = Response<Empty<&'static [u8]>>;
@@ -37,6 +37,51 @@ fn ask<L: Limit<u32> + Clone>(layer: &RateLimitLayer<L, Fail>, client: u32) -> R
 
 fn each_client() -> impl key::Key<u32, Key = u32> + Clone {
     key::from_request(|client: &u32| Some(*client))
+}
+
+/// A limit that admits everybody and counts how often it was asked to.
+#[derive(Clone, Default)]
+struct Watched(Arc<AtomicUsize>);
+
+struct Free;
+
+impl Permit<u32> for Free {
+    type Held = Self;
+
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
+
+    fn settle(self, _request: &mut u32) {}
+
+    fn hold(self) -> Self {
+        self
+    }
+}
+
+impl Limit<u32> for Watched {
+    type Permit<'a> = Free;
+    type Turn = Free;
+    type Wait = std::future::Pending<Result<Free, Rejection>>;
+
+    fn admit(&self, _request: &u32) -> Admission<Free, Self::Wait> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Admission::Admitted(Free)
+    }
+
+    fn refusal(&self, _request: &u32) -> Option<Rejection> {
+        None
+    }
+}
+
+/// Not even for a moment, in which somebody else could be refused for it.
+#[test]
+fn what_the_first_refuses_the_second_is_not_asked_to_admit() {
+    let first = RateLimitLayer::new(FixedWindow::new(Rate::per_day(3)));
+    let second = Watched::default();
+    let layer = first.and(RateLimitLayer::with(second.clone())).answer(Fail);
+    let admitted = (0..10).filter(|_| ask(&layer, 1).is_ok()).count();
+    assert_eq!((admitted, second.0.load(Ordering::Relaxed)), (3, 3));
 }
 
 #[test]

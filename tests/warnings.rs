@@ -1,5 +1,7 @@
 //! Misconfigurations that only a request can reveal are said once, and counted.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests, too, fail by panicking")]
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use backpressure_tests::Probe;
+use backpressure_tests::layers::{Fate, Tower};
 use futures_util::FutureExt;
 use http::Request;
 use tower::{Layer, ServiceExt};
@@ -118,6 +121,43 @@ fn a_limit_on_the_router_and_on_a_route_is_warned_of_once_and_counted_each_time(
         // A limit that is met for the second time may refuse: that, too, is seen.
         assert_eq!((ask("/twice"), layer.warnings().met_twice), (429, 4));
     });
+}
+
+fn send(service: impl Tower, path: &str) {
+    let answer = service.oneshot(Request::get(path).body(()).unwrap()).now_or_never().unwrap();
+    assert!(Fate::of(&answer).is_served());
+}
+
+#[test]
+fn a_request_has_met_only_the_limits_that_have_counted_it() {
+    let limit = || RateLimitLayer::new(FixedWindow::new(Rate::per_day(1_000)));
+    let met = |layer: &RateLimitLayer<_>| layer.warnings().met_twice;
+
+    // Each tier is a limit of its own: the one that was chosen is met again, the one that was not is met once.
+    let (free, pro) = (limit(), limit());
+    let tiers = free.clone().tiers(|head| head.uri.path() == "/pro").tier(true, pro.clone());
+    send(tiers.layer(tiers.layer(Probe::new().0)), "/pro");
+    assert_eq!((met(&free), met(&pro)), (0, 1));
+    send(tiers.layer(free.layer(Probe::new().0)), "/pro");
+    assert_eq!((met(&free), met(&pro)), (0, 1));
+    send(tiers.layer(free.layer(Probe::new().0)), "/");
+    assert_eq!((met(&free), met(&pro)), (1, 1));
+
+    // What a limit skips, or as a shadow only decides, it has not counted.
+    let skipped = limit();
+    let elsewhere = skipped.clone().skip(|head| head.uri.path() == "/own");
+    send(elsewhere.layer(skipped.layer(Probe::new().0)), "/own");
+    assert_eq!(met(&skipped), 0);
+    send(elsewhere.layer(skipped.layer(Probe::new().0)), "/");
+    assert_eq!(met(&skipped), 1);
+
+    let (shadowed, other) = (limit(), limit());
+    shadowed.limiter().charge(1_000);
+    let (tried_out, twice) = (shadowed.clone().shadow(), other.clone().and(shadowed.clone().shadow()));
+    send(tried_out.layer(tried_out.layer(Probe::new().0)), "/");
+    assert_eq!(met(&shadowed), 0);
+    send(twice.layer(twice.layer(Probe::new().0)), "/");
+    assert_eq!((met(&shadowed), met(&other)), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]

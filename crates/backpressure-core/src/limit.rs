@@ -36,12 +36,6 @@ pub trait Limit<Req> {
     ///
     /// A stack that one member has refused asks the others, so that its answer is the longest of their waits.
     fn refusal(&self, request: &Req) -> Option<Rejection>;
-
-    /// Returns which state requests spend, so that a layer can notice that one request meets it twice. `None`, the default, where
-    /// that is not to be noticed.
-    fn state(&self) -> Option<StateId> {
-        None
-    }
 }
 
 /// The answer of a [`Limit`].
@@ -66,6 +60,12 @@ pub trait Permit<Req> {
     /// Returns what is left after this request, computed on demand. `None` where nothing is counted.
     fn standing(&self) -> Option<Standing>;
 
+    /// Returns which state was taken from, so that a layer can notice that one request meets it twice. `None`, the default, where
+    /// nothing is counted or that is not to be noticed.
+    fn state(&self) -> Option<StateId> {
+        None
+    }
+
     /// Makes the taking final: the request is about to be called. A limit that is told the true cost later leaves with the
     /// request what it is to be told with.
     fn settle(self, request: &mut Req);
@@ -80,6 +80,11 @@ impl<Req, P: Permit<Req>> Permit<Req> for Option<P> {
 
     fn standing(&self) -> Option<Standing> {
         self.as_ref()?.standing()
+    }
+
+    #[inline]
+    fn state(&self) -> Option<StateId> {
+        self.as_ref()?.state()
     }
 
     #[inline]

@@ -288,6 +288,7 @@ ratelimit: limit=100, remaining=0, reset=5
         assert_eq!(head(&refuse(Respond::new().fields(RateLimitFields::Draft7), exceeded())), golden);
     }
 
+    /// No specification: in the units of [`RateLimitFields::Legacy`], beside the `Retry-After` of RFC 9110 section 10.2.3.
     #[test]
     fn legacy_fields_are_three_integers() {
         let golden = "\

@@ -147,6 +147,8 @@ impl<K, A: Algorithm, C> KeyedLimiter<K, A, C> {
     }
 
     /// Forgets every key, and what keys without a place share. Locks one set at a time: a key that is used meanwhile may stay.
+    /// What was taken before and is [given back](Self::give_back) after comes back to a bucket all the same, out of what has been
+    /// taken since; a window and a log know better.
     pub fn clear(&self) {
         self.table.clear();
     }

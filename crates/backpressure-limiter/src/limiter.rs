@@ -111,7 +111,8 @@ impl<A: Algorithm, C> Limiter<A, C> {
         self.clear();
     }
 
-    /// Forgets what has been taken.
+    /// Forgets what has been taken. What was taken before and is [given back](Self::give_back) after comes back to a bucket all
+    /// the same, out of what has been taken since; a window and a log know better.
     pub fn clear(&self) {
         self.apply(|_, state| *state = A::State::default());
     }
@@ -323,6 +324,18 @@ mod tests {
         limiter.reconfigure(FixedWindow::new(Rate::per_second(5)));
         assert_eq!(limiter.peek().remaining, 0);
         assert!(limiter.check().is_err());
+    }
+
+    #[test]
+    fn replacing_forgets_what_was_taken_whichever_way_it_is_stored() {
+        fn forgets<A: Algorithm>(algorithm: A, replacement: A) {
+            let limiter = Limiter::with_clock(algorithm, ManualClock::new());
+            limiter.decide(8);
+            limiter.clone().replace(replacement);
+            assert_eq!(limiter.peek().remaining, 9);
+        }
+        forgets(FixedWindow::new(Rate::per_second(10)), FixedWindow::new(Rate::per_second(9)));
+        forgets(TokenBucket::new(Rate::per_second(10)), TokenBucket::new(Rate::per_second(9)));
     }
 
     #[test]

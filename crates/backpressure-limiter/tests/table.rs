@@ -58,6 +58,37 @@ fn forgetting_makes_a_key_new_and_clearing_makes_all_of_them_new() {
 }
 
 #[test]
+fn a_charge_puts_its_key_in_debt_and_no_other() {
+    let limiter = limiter();
+    let (client, other) = (("client", 1), ("client", 2));
+    limiter.charge(&client, 12);
+    // Two are owed and one is asked for, at one in six minutes.
+    assert_eq!(limiter.check(&client).unwrap_err().retry_after, Some(Duration::from_secs(18 * 60)));
+    assert_eq!((limiter.peek(&other).remaining, limiter.len()), (10, 1), "who is charged is tracked");
+}
+
+#[test]
+fn a_charge_of_a_key_without_a_place_is_shared_where_the_state_is_and_else_is_nobodys() {
+    for (when_full, left) in [(WhenFull::Evict, 7), (WhenFull::Share, 7), (WhenFull::Refuse, 10), (WhenFull::Admit, 10)] {
+        let limiter = limiter().max_keys(1).when_full(when_full);
+        assert!(limiter.check_n(&("client", 1), 10).is_ok());
+        limiter.charge(&("client", 2), 3);
+        assert_eq!((limiter.len(), limiter.peek(&("client", 1)).remaining), (1, 0), "{when_full:?}");
+        assert_eq!(limiter.peek(&("client", 3)).remaining, left, "{when_full:?}");
+    }
+}
+
+#[test]
+fn replacing_forgets_every_key_and_reconfiguring_none() {
+    let limiter = limiter();
+    assert!(limiter.check_n(&("client", 1), 10).is_ok());
+    limiter.reconfigure(TokenBucket::new(Rate::per_hour(20)));
+    assert!(limiter.check(&("client", 1)).is_err());
+    limiter.clone().replace(TokenBucket::new(Rate::per_hour(20)));
+    assert_eq!((limiter.peek(&("client", 1)).remaining, limiter.len()), (20, 0));
+}
+
+#[test]
 fn looking_and_costing_nothing_track_nobody() {
     let limiter = limiter();
     assert_eq!(limiter.peek(&("client", 1)).remaining, 10);

@@ -60,10 +60,6 @@ impl<Req, A: Limit<Req>, B: Limit<Req>> Limit<Req> for And<A, B> {
             None => self.second.refusal(request),
         }
     }
-
-    fn state(&self) -> Option<StateId> {
-        self.first.state().or_else(|| self.second.state())
-    }
 }
 
 impl<A, B> And<A, B> {
@@ -95,6 +91,12 @@ impl<Req, P: Permit<Req>, Q: Permit<Req>> Permit<Req> for Both<P, Q> {
             (Some(first), Some(second)) => Some(first.tighter(second)),
             (one, other) => one.or(other),
         }
+    }
+
+    /// That of the first which counts stands for both.
+    #[inline]
+    fn state(&self) -> Option<StateId> {
+        self.first.state().or_else(|| self.second.state())
     }
 
     #[inline]

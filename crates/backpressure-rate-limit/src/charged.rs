@@ -70,10 +70,6 @@ where
     fn refusal(&self, request: &Req) -> Option<Rejection> {
         self.limit.refusal(request)
     }
-
-    fn state(&self) -> Option<StateId> {
-        Limit::<Req>::state(&self.limit)
-    }
 }
 
 /// What a request has taken in advance. Dropped unsettled it gives back; settled it becomes a [`Charge`].
@@ -96,6 +92,10 @@ where
 
     fn standing(&self) -> Option<Standing> {
         Permit::<Req>::standing(&self.0)
+    }
+
+    fn state(&self) -> Option<StateId> {
+        Permit::<Req>::state(&self.0)
     }
 
     fn settle(mut self, request: &mut Req) {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::{Answer, Limit, Permit, Standing, StateId};
+use backpressure_core::{Answer, Limit, Permit, Standing};
 use pin_project::pin_project;
 use tower_service::Service;
 
@@ -58,7 +58,6 @@ pub(crate) struct Parked<S, Req, L: Limit<Req>, X> {
     service: S,
     /// Until the call.
     call: Option<(Req, X)>,
-    limit: Option<StateId>,
 }
 
 impl<S, Req, L, A> ResponseFuture<S, Req, L, A>
@@ -112,8 +111,8 @@ where
 }
 
 impl<S, Req, L: Limit<Req>, X> Parked<S, Req, L, X> {
-    pub(crate) const fn new(wait: L::Wait, limit: Option<StateId>, service: S, request: Req, context: X) -> Self {
-        Self { wait: Some(wait), turn: None, service, call: Some((request, context)), limit }
+    pub(crate) const fn new(wait: L::Wait, service: S, request: Req, context: X) -> Self {
+        Self { wait: Some(wait), turn: None, service, call: Some((request, context)) }
     }
 }
 
@@ -145,9 +144,10 @@ where
         let (mut request, context) = this.call.take().expect("a request that waits has not been called");
         let turn = this.turn.take().expect("the wait has ended with a turn");
         let standing = if answer.wants_standing() { turn.standing() } else { None };
+        let passed = turn.state();
         turn.settle(&mut request);
-        let _inside = passing::enter(*this.limit);
-        let call = Passing::new(*this.limit, this.service.call(request));
+        let _inside = passing::enter(passed);
+        let call = Passing::new(passed, this.service.call(request));
         Poll::Ready(State::Calling { call, context: Some(context), standing })
     }
 }

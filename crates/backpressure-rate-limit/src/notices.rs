@@ -23,7 +23,8 @@ pub struct Warnings {
     /// proxy every request has the proxy's address: key by `key::client_ip`.
     pub with_one_key: u64,
     /// Requests that met this limit while they were passing it already: the layer is there twice, and each request counts twice.
-    /// A handler that calls a service behind the same limit looks the same.
+    /// A handler that calls a service behind the same limit looks the same. Of limits that are put together with `and`, the first
+    /// that counts stands for all: where only another of them is met again further inside, that is not noticed.
     pub met_twice: u64,
 }
 

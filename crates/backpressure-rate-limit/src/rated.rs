@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_core::{Admission, Limit, Rejection, StateId};
+use backpressure_core::{Admission, Limit, Rejection};
 use backpressure_http::key::{Global, Key, KeyType};
 use backpressure_http::{Constant, Read};
 use backpressure_limiter::{KeyedLimiter, Ledger, Limiter, Monotonic};
@@ -77,10 +77,6 @@ where
         };
         let decided = shared.ledger.check(slot, shared.ledger.now(), self.cost.read(request));
         decided.err().filter(|rejection| !shared.may_wait(rejection))
-    }
-
-    fn state(&self) -> Option<StateId> {
-        Some(self.shared.ledger.state())
     }
 }
 

@@ -61,8 +61,8 @@ where
         match self.limit.admit(&request) {
             Admission::Admitted(permit) => {
                 let standing = if self.answer.wants_standing() { permit.standing() } else { None };
+                let passed = permit.state();
                 permit.settle(&mut request);
-                let passed = self.limit.state();
                 let _inside = passing::enter(passed);
                 let call = Passing::new(passed, self.inner.call(request));
                 ResponseFuture::calling(call, self.answer.clone(), context, standing)
@@ -76,7 +76,7 @@ where
                 // the place of the readied one, which is dropped here.
                 let unready = self.inner.clone();
                 drop(mem::replace(&mut self.inner, unready.clone()));
-                let parked = Parked::new(wait, self.limit.state(), unready, request, context);
+                let parked = Parked::new(wait, unready, request, context);
                 ResponseFuture::waiting(parked, self.answer.clone())
             }
         }

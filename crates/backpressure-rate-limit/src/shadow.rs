@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use backpressure_core::{Admission, Limit, Rejection, StateId};
+use backpressure_core::{Admission, Limit, Rejection};
 
 use crate::wait_into::WaitInto;
 
@@ -118,10 +118,6 @@ impl<Req, L: Limit<Req>> Limit<Req> for Shadow<L> {
     /// A shadow that enforces everything refuses as its limit does; below that nobody can say.
     fn refusal(&self, request: &Req) -> Option<Rejection> {
         if self.handle.enforced_percent() == 100 { self.limit.refusal(request) } else { None }
-    }
-
-    fn state(&self) -> Option<StateId> {
-        self.limit.state()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backpressure_core::{Admission, Limit, Rejection, StateId};
+use backpressure_core::{Admission, Limit, Rejection};
 use backpressure_http::Read;
 
 use crate::wait_into::WaitInto;
@@ -36,10 +36,6 @@ impl<Req, L: Limit<Req>, P: Read<Req, bool>> Limit<Req> for Skip<L, P> {
 
     fn refusal(&self, request: &Req) -> Option<Rejection> {
         if self.passes.read(request) { None } else { self.limit.refusal(request) }
-    }
-
-    fn state(&self) -> Option<StateId> {
-        self.limit.state()
     }
 }
 

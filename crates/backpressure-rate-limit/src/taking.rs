@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_core::{Permit, Standing};
+use backpressure_core::{Permit, Standing, StateId};
 use backpressure_limiter::{Ledger, Slot, Taken};
 
 use crate::shared::Shared;
@@ -48,6 +48,11 @@ impl<Req, H: Borrow<Arc<Shared<B>>>, B: Ledger> Permit<Req> for Taking<H, B> {
 
     fn standing(&self) -> Option<Standing> {
         self.taken.as_ref().map(|taken| self.shared().ledger.standing(taken.level))
+    }
+
+    #[inline]
+    fn state(&self) -> Option<StateId> {
+        self.taken.as_ref().map(|_| self.shared().ledger.state())
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_core::{Admission, Limit, Rejection, StateId};
+use backpressure_core::{Admission, Limit, Rejection};
 use backpressure_http::Read;
 
 /// A limit that is one of several, chosen for each request: by plan, route, method; made by
@@ -62,10 +62,6 @@ impl<Req, T: PartialEq, L: Limit<Req>, R: Read<Req, T>> Limit<Req> for Tiers<T, 
 
     fn refusal(&self, request: &Req) -> Option<Rejection> {
         self.limit(request).refusal(request)
-    }
-
-    fn state(&self) -> Option<StateId> {
-        self.limits.otherwise.state()
     }
 }
 

@@ -147,8 +147,12 @@
 //! Server::builder().add_service(per_client.named_layer(GreeterServer::new(greeter)))  // one: tonic::service::LayerExt
 //! ```
 //!
-//! The address of the peer is in tonic's `TcpConnectInfo`: `key::client_ip(|peer: &TcpConnectInfo| peer.remote_addr().map(|it|
-//! it.ip()))`. A refused call gets `RESOURCE_EXHAUSTED` (or `UNAVAILABLE` where it is the server that can do no more), with
+//! Key it by what the host sets. Where axum serves both on one port that is its `ConnectInfo`; under a server of tonic's it is
+//! `TcpConnectInfo`: `key::client_ip(|peer: &TcpConnectInfo| peer.remote_addr().map(|it| it.ip()))`. One `.or(..)` the other
+//! gives each client a budget for each of the two; for one budget over two servers, let a `map_request` in front of each put the
+//! address into an extension of your own, and key by that.
+//!
+//! A refused call gets `RESOURCE_EXHAUSTED` (or `UNAVAILABLE` where it is the server that can do no more), with
 //! `grpc-retry-pushback-ms`, and with the feature `grpc` a `RetryInfo` and a `QuotaFailure` in its details: see [`Respond`]. A
 //! handler that asks a limiter itself answers in the protocol of its caller with [`Respond::refusal_in`]. A quota counts calls,
 //! not the messages of a stream: for those settle a [`Charge`]. `cargo run --example tonic_quota` shows it.
