@@ -190,7 +190,7 @@ fn gradient2_settles_where_the_throughput_is_best_at_any_overload() {
 #[test]
 fn aimd_settles_below_the_room_of_a_server_that_refuses_what_it_has_none_for() {
     for contention in [0.0, 0.5] {
-        let server = Server { contention, room: 46, ..Server::USUAL };
+        let server = Server { contention, room: 44, ..Server::USUAL };
         assert_settles("Aimd", server, &|| Box::new(Aimd::new()));
     }
 }
@@ -203,7 +203,7 @@ fn a_limit_does_not_climb_for_ever_under_mild_overload_and_would_without_the_gua
             let guarded = settled(&mut Simulation::new(gradient2(), server, load, SEEDS[0]));
             let unguarded = settled(&mut Simulation::new(gradient2().unguarded(), server, load, SEEDS[0]));
             println!("Gradient2 contention {contention} load {load:4}: {guarded:?}, without the guard {unguarded:?}");
-            assert!(guarded.most < 2 * 40 && guarded.goodput >= 0.9, "{guarded:?}");
+            assert!(guarded.most < 2 * 40 && guarded.goodput >= 0.95 * best(server, load), "{guarded:?}");
             assert!(unguarded.most > 5 * 40, "{unguarded:?}");
             // Vegas has the guard too, and does not need it here: it measures its baseline where there is no queue.
             let probing = settled(&mut Simulation::new(vegas().unguarded(), server, load, SEEDS[0]));

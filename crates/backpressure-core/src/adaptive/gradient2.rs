@@ -285,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_far_above_what_is_used_comes_down_to_5_times_that() {
+        let mut gradient = gradient(20);
+        gradient.limit = 500.0;
+        assert_close(window(&mut gradient, 10, 30, Ending::Success), 150.0);
+        assert_close(window(&mut gradient, 10, 1, Ending::Success), 20.0);
+    }
+
+    #[test]
     fn a_tolerance_below_100_percent_is_refused() {
         assert_eq!(Gradient2::new().try_tolerance_percent(99).unwrap_err(), ConfigError::ToleranceTooLow(99));
         assert!(Gradient2::new().try_tolerance_percent(100).is_ok() && Gradient2::new().try_tolerance_percent(u32::MAX).is_ok());

@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn a_throughput_that_falls_is_enough_whatever_the_latency() {
+        let falling = |limit: usize| 50 * u64::try_from(100 - limit).unwrap();
+        assert!(climb(20, falling, |_| 1_000).is_some());
+    }
+
+    #[test]
+    fn a_climb_too_slow_to_be_told_from_chance_is_judged_once_the_memory_is_full() {
+        let (stopped, _) = climb(10_000, flat_beyond(40), rising_beyond(40)).expect("it brings nothing");
+        assert_eq!(stopped, 10_000 + WINDOWS - 1);
+    }
+
+    #[test]
     fn where_all_did_as_well_the_knee_lies_below_and_each_time_further() {
         let mut guard = Guard::new();
         let mut backs = Vec::new();
