@@ -283,6 +283,12 @@ mod tests {
         }
         assert!(trial.vegas.baseline.is_probing());
         assert_eq!(trial.window(90, 75, Ending::Success), 100);
+        // What started during the probe met less work than there is from now on.
+        for nth in 0..10 {
+            let (started, ended) = (trial.now.saturating_sub(1), trial.now.saturating_add(nth));
+            trial.vegas.record(Sample { started, ended, in_flight: 100, ending: Ending::Success });
+        }
+        assert_eq!(trial.vegas.limit(), 100);
         assert_eq!(trial.vegas.baseline.observe(u64::MAX), 90 * MS);
     }
 
