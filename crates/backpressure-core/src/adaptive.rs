@@ -2,6 +2,8 @@
 
 mod aimd;
 mod baseline;
+#[cfg(test)]
+mod closed_loop;
 mod gradient2;
 mod guard;
 mod limits;

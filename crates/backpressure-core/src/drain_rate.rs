@@ -142,3 +142,148 @@ const LONGEST: u64 = 10_000_000_000;
 
 /// An interval so many times the mean is a gap: of exponential intervals 1 in 9 million is longer.
 const GAP: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Ends at these intervals, from the origin on.
+    fn after(intervals: impl IntoIterator<Item = u64>) -> (DrainRate, Timestamp) {
+        let (mut drain, mut now) = (DrainRate::new(), Timestamp::ORIGIN);
+        drain.released(now);
+        for interval in intervals {
+            now = now.saturating_add(interval);
+            drain.released(now);
+        }
+        (drain, now)
+    }
+
+    fn mean(drain: &DrainRate) -> u64 {
+        nanos(drain.wait(1).expect("enough has ended"))
+    }
+
+    #[test]
+    fn nothing_is_estimated_until_nine_have_ended() {
+        let (mut drain, now) = after([10 * MS; 7]);
+        assert_eq!(drain.wait(1), None);
+        drain.released(now.saturating_add(10 * MS));
+        assert_eq!(drain.wait(1), Some(Duration::from_millis(10)));
+        assert_eq!(drain.wait(0), Some(Duration::ZERO));
+        assert_eq!(drain.wait(7), Some(Duration::from_millis(70)));
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_and_never_overflows() {
+        let (drain, _) = after([0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!([1, 7, 8].map(|ahead| drain.wait(ahead).map(nanos)), [Some(1), Some(1), Some(2)]);
+        let (drain, _) = after([u64::MAX; 8]);
+        assert_eq!(drain.wait(usize::MAX), None, "time stood still at its end");
+        let (drain, _) = after([1 << 60; 12]);
+        assert_eq!(drain.wait(usize::MAX), Some(Duration::from_nanos(u64::MAX)));
+    }
+
+    #[test]
+    fn ends_at_the_same_instant_count_as_ends_and_are_no_estimate_alone() {
+        let (drain, _) = after([0; 1_000]);
+        assert_eq!(drain.wait(1), None);
+        let (drain, _) = after((0..1_000).map(|nth| if nth % 8 == 0 { 80 * MS } else { 0 }));
+        assert!((9 * MS..11 * MS).contains(&mean(&drain)), "{drain:?}");
+    }
+
+    #[test]
+    fn of_the_first_intervals_the_longest_may_be_a_gap_and_is_left_out() {
+        let an_hour = 3_600_000 * MS;
+        let (drain, _) = after([an_hour].into_iter().chain([10 * MS; 7]));
+        assert_eq!(mean(&drain), 10 * MS);
+    }
+
+    #[test]
+    fn a_gap_counts_as_16_intervals_and_is_forgotten() {
+        let (mut drain, now) = after([10 * MS; 199]);
+        let mut now = now.saturating_add(3_600_000 * MS);
+        drain.released(now);
+        // Of 199 intervals the first longest is left out; the gap is the 199th that counts.
+        assert_eq!(mean(&drain), (10 * MS * (198 + 16)).div_ceil(199));
+        for _ in 0..512 {
+            now = now.saturating_add(10 * MS);
+            drain.released(now);
+        }
+        assert!(mean(&drain) < 10 * MS * 105 / 100);
+    }
+
+    #[test]
+    fn an_interruption_makes_a_gap_no_interval_at_all() {
+        let (mut drain, now) = after([10 * MS; 20]);
+        drain.interrupted();
+        drain.released(now.saturating_add(3_600_000 * MS));
+        assert_eq!(mean(&drain), 10 * MS);
+    }
+
+    #[test]
+    fn a_drain_a_thousand_times_slower_is_believed_after_200_ends_and_a_faster_one_too() {
+        let slower = || [MS; 300].into_iter().chain([1_000 * MS; 200]);
+        let (drain, _) = after(slower());
+        assert!(mean(&drain) > 900 * MS, "{drain:?}");
+        let (drain, _) = after(slower().chain([MS; 200]));
+        assert!(mean(&drain) < 150 * MS, "{drain:?}");
+        let (drain, _) = after(slower().chain([MS; 1_000]));
+        assert!(mean(&drain) < 2 * MS, "{drain:?}");
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_adds_nothing_and_breaks_nothing() {
+        let (mut drain, now) = after([10 * MS; 20]);
+        let before = mean(&drain);
+        drain.released(Timestamp::ORIGIN);
+        assert!(mean(&drain) <= before);
+        // The time since the latest end is an interval, not the time since the step.
+        drain.released(now.saturating_add(10 * MS));
+        assert!((9 * MS..=10 * MS).contains(&mean(&drain)), "{drain:?}");
+    }
+
+    /// The mean of all intervals that an observer with perfect memory would take into account.
+    #[test]
+    fn it_agrees_with_a_plain_mean_of_the_last_192_intervals() {
+        let mut random = Mix::new(0xd4a1);
+        for usual in [1, 50, MS, 40 * MS] {
+            let intervals: Vec<u64> = (0..5_000).map(|_| usual / 2 + random.below(usual + 1)).collect();
+            for end in [200, 1_000, 5_000] {
+                let (drain, _) = after(intervals[..end].iter().copied());
+                let plain = intervals[end - 192..end].iter().sum::<u64>().div_ceil(192);
+                assert!(mean(&drain).abs_diff(plain) <= plain / 8 + 1, "{} and {plain}", mean(&drain));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_says_is_bounded_then_spread() {
+        let seconds = Duration::from_secs;
+        let within = |wait: Duration, from: u64| (seconds(from)..seconds(from) * 3 / 2).contains(&wait);
+        let (drain, _) = after([1_000 * MS; 20]);
+        for seed in 0..100 {
+            assert!(within(drain.retry_after(5, seconds(1)..=seconds(30), seed), 5));
+            assert!(within(drain.retry_after(0, seconds(1)..=seconds(30), seed), 1));
+            assert!(within(drain.retry_after(90, seconds(1)..=seconds(30), seed), 30));
+            assert!(within(DrainRate::new().retry_after(90, seconds(1)..=seconds(30), seed), 1));
+            let (least, most) = (seconds(7), seconds(2));
+            assert!(within(drain.retry_after(5, least..=most, seed), 7));
+        }
+    }
+
+    #[test]
+    fn a_spread_wait_is_never_shorter_and_fills_the_half_above_it() {
+        let wait = Duration::from_millis(1_000);
+        let spread_out: Vec<u128> = (0..10_000).map(|seed| spread(wait, seed).as_millis()).collect();
+        for tenth in 0..10 {
+            let (from, until) = (1_000 + tenth * 50, 1_050 + tenth * 50);
+            let count = spread_out.iter().filter(|millis| (from..until).contains(*millis)).count();
+            assert!((900..1_100).contains(&count), "{count} of 10 000 between {from} and {until} ms");
+        }
+        assert_eq!(spread(wait, 5), spread(wait, 5));
+        assert_eq!(spread(Duration::ZERO, 5), Duration::ZERO);
+        assert_eq!(spread(Duration::from_nanos(1), 5), Duration::from_nanos(1));
+        assert_eq!(spread(Duration::MAX, 5), Duration::MAX);
+    }
+}

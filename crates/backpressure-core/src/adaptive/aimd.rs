@@ -148,3 +148,86 @@ impl Controller for Aimd {
         self.limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work that started and ended at these nanoseconds.
+    fn sample(started: u64, ended: u64, in_flight: usize, ending: Ending) -> Sample {
+        Sample { started: Timestamp::from_nanos(started), ended: Timestamp::from_nanos(ended), in_flight, ending }
+    }
+
+    fn succeed(aimd: &mut Aimd, times: usize, in_flight: usize) -> usize {
+        for _ in 0..times {
+            aimd.record(sample(0, 1, in_flight, Ending::Success));
+        }
+        aimd.limit()
+    }
+
+    #[test]
+    fn a_limits_worth_of_successes_adds_one() {
+        let mut aimd = Aimd::new().initial(10);
+        assert_eq!([succeed(&mut aimd, 9, 10), succeed(&mut aimd, 1, 10)], [10, 11]);
+        assert_eq!([succeed(&mut aimd, 10, 10), succeed(&mut aimd, 1, 10)], [11, 12]);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_half_used_does_not_grow() {
+        let mut aimd = Aimd::new().initial(11);
+        assert_eq!(succeed(&mut aimd, 1_000, 5), 11);
+        assert_eq!(succeed(&mut aimd, 11, 6), 12);
+    }
+
+    #[test]
+    fn what_started_before_the_limit_shrank_does_not_shrink_it_again() {
+        let mut aimd = Aimd::new().initial(100);
+        assert_eq!(aimd.record(sample(0, 50, 100, Ending::Dropped)), 90);
+        assert_eq!(aimd.record(sample(49, 60, 100, Ending::Dropped)), 90);
+        assert_eq!(aimd.record(sample(50, 61, 90, Ending::Dropped)), 81);
+        // Rounded down: the least limit is reached in the end.
+        assert_eq!(
+            (0..).map(|nth| aimd.record(sample(100 + nth, 101 + nth, 1, Ending::Dropped))).find(|limit| *limit == 1),
+            Some(1)
+        );
+    }
+
+    #[test]
+    fn a_success_that_took_the_timeout_is_a_drop() {
+        let timeout = Duration::from_nanos(100);
+        let mut aimd = Aimd::new().initial(10).timeout(timeout).backoff_percent(50);
+        assert_eq!(aimd.record(sample(0, 99, 10, Ending::Success)), 10);
+        assert_eq!(aimd.record(sample(0, 100, 10, Ending::Success)), 5);
+        let mut patient = Aimd::new().initial(10).timeout(Duration::MAX);
+        assert_eq!(patient.record(sample(0, u64::MAX - 1, 10, Ending::Success)), 10);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_make_drops_invisible() {
+        let mut aimd = Aimd::new().initial(100);
+        assert_eq!(aimd.record(sample(u64::MAX, u64::MAX, 100, Ending::Dropped)), 90);
+        assert_eq!(
+            aimd.record(sample(5, 6, 100, Ending::Dropped)),
+            90,
+            "it ended before the limit shrank, as far as anybody knows"
+        );
+        assert_eq!(aimd.record(sample(6, 7, 100, Ending::Dropped)), 81);
+    }
+
+    #[test]
+    fn the_largest_limits_do_not_overflow() {
+        let mut aimd = Aimd::new().max(usize::MAX).initial(usize::MAX);
+        assert_eq!(succeed(&mut aimd, 10, usize::MAX), usize::MAX);
+        let tenth = usize::MAX - aimd.record(sample(1, 1, usize::MAX, Ending::Dropped));
+        assert!(tenth.abs_diff(usize::MAX / 10) < 100);
+    }
+
+    #[test]
+    fn a_backoff_outside_of_1_to_99_percent_and_a_timeout_of_0_are_refused() {
+        for percent in [0, 100, 255] {
+            assert_eq!(Aimd::new().try_backoff_percent(percent).unwrap_err(), ConfigError::BackoffOutside(percent));
+        }
+        assert!(Aimd::new().try_backoff_percent(1).is_ok() && Aimd::new().try_backoff_percent(99).is_ok());
+        assert_eq!(Aimd::new().try_timeout(Duration::ZERO).unwrap_err(), ConfigError::ZeroTimeout);
+    }
+}

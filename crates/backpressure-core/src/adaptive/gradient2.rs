@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::guard::Guard;
 use super::limits::{Limits, limits_setters};
 use super::samples::{Samples, Window};
-use super::vegas::step;
 use super::{Controller, Sample};
 use crate::ConfigError;
 use crate::config_error::misconfigured;
@@ -15,17 +14,17 @@ use crate::config_error::misconfigured;
 /// Shrinks the limit by as much as the latency exceeds its long mean, and otherwise tries a little more.
 ///
 /// The algorithm of the same name of Netflix concurrency-limits. For each window of samples (1 s and 50 of them at least), with the
-/// 90th percentile of the latencies as the short latency:
+/// mean of the lower 90 % of the latencies as the short latency:
 ///
 /// - the long latency is the exponential mean over 600 windows (the plain mean of the first 10); where it is more than twice the short
 ///   one, it forgets 5 %;
 /// - gradient = tolerance × long / short, within ½ to 1; the tolerance is 1.5;
-/// - a fifth of the way towards limit × gradient + 4.
+/// - the limit goes a fifth of the way towards limit × gradient + 4.
 ///
-/// What differs: **drops count** (there they are ignored, Netflix/concurrency-limits#176): the gradient is at most the share that
-/// was not dropped, and nothing is added. **It does not climb for ever** under mild overload (#134): where more work in progress has
-/// brought no more throughput in the last 50 windows in which the limit was reached, the limit shrinks. And the least limit
-/// is 1, not 20.
+/// What differs. **Drops count** (there they are ignored, Netflix/concurrency-limits#176): where more than 1 in 100 was dropped, the
+/// gradient is at most the share that was not, and nothing is added. **It does not climb for ever** under mild overload (#134):
+/// it goes back to the least limit that did as well where more work in progress brought more latency but no more throughput, in
+/// up to 50 windows in which the limit was what held the work back. And the least limit is 1, not 20.
 ///
 /// The limit does not change while less than half of it is in use; it is at most 5 times what was in use, or what it started with.
 ///
@@ -118,6 +117,12 @@ impl Gradient2 {
         }
     }
 
+    /// Without the guard: to show what it is for.
+    #[cfg(test)]
+    pub(super) fn unguarded(self) -> Self {
+        Self { guard: None, ..self }
+    }
+
     fn within(self, limits: Limits) -> Result<Self, ConfigError> {
         let limits = limits.checked()?;
         Ok(Self { limits, limit: limits.initial() as f64, ..self })
@@ -131,23 +136,20 @@ impl Gradient2 {
 
     fn next(&mut self, window: &Window) -> f64 {
         let Some(latency) = window.latency else {
-            return self.towards(MOST_AT_ONCE, 0.0);
+            return self.towards(LEAST_GRADIENT, 0.0);
         };
-        let long = self.long.add(latency as f64);
         let limit = self.limit();
+        let gradient = (self.tolerance * self.long.add(latency as f64) / latency as f64).clamp(LEAST_GRADIENT, 1.0);
+        if window.is_lossy() {
+            let succeeded = window.successes as f64 / (window.successes + window.dropped) as f64;
+            return self.towards(gradient.min(succeeded).max(LEAST_GRADIENT), 0.0);
+        }
         if window.most_in_flight < limit.div_ceil(2) {
             return self.limit;
         }
-        let is_full = window.most_in_flight >= limit;
-        let in_vain = is_full && self.guard.as_mut().is_some_and(|guard| guard.is_in_vain(window, latency));
-        let gradient = (self.tolerance * long / latency as f64).clamp(MOST_AT_ONCE, 1.0);
-        if window.dropped > 0 {
-            let succeeded = window.successes as f64 / (window.successes + window.dropped) as f64;
-            self.towards(gradient.min(succeeded.max(MOST_AT_ONCE)), 0.0)
-        } else if in_vain {
-            self.limit - step(limit) as f64
-        } else {
-            self.towards(gradient, HEADROOM)
+        match self.guard.as_mut().and_then(|guard| guard.retreat(window, latency, limit)) {
+            Some(back) => back as f64,
+            None => self.towards(gradient, HEADROOM),
         }
     }
 
@@ -192,6 +194,107 @@ impl LongMean {
 /// All of these as Netflix Gradient2.
 const SMOOTHING: f64 = 0.2;
 const HEADROOM: f64 = 4.0;
-const MOST_AT_ONCE: f64 = 0.5;
+const LEAST_GRADIENT: f64 = 0.5;
 const LONG: f64 = 600.0;
 const WARM_UP: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::adaptive::Ending;
+
+    /// Takes in a window of two pieces of work that took so many ms, the second of which ended so.
+    fn window(gradient: &mut Gradient2, millis: u64, in_flight: usize, ending: Ending) -> f64 {
+        for (nth, ending) in [(0, Ending::Success), (1, ending)] {
+            let started = Timestamp::from_nanos(1_000 + nth);
+            let ended = started.saturating_add(millis * 1_000_000);
+            gradient.record(Sample { started, ended, in_flight, ending });
+        }
+        gradient.limit
+    }
+
+    fn gradient(initial: usize) -> Gradient2 {
+        Gradient2::new().initial(initial).window(Duration::from_nanos(1), 2)
+    }
+
+    fn assert_close(actual: f64, expected: f64) {
+        assert!((actual - expected).abs() < 1e-9 * expected, "{actual} and not {expected}");
+    }
+
+    #[test]
+    fn at_the_usual_latency_the_limit_goes_a_fifth_of_the_way_to_4_more() {
+        let mut gradient = gradient(20);
+        assert_close(window(&mut gradient, 10, 20, Ending::Success), 20.8);
+        assert_close(window(&mut gradient, 10, 20, Ending::Success), 21.6);
+        assert_eq!(gradient.limit(), 21);
+    }
+
+    #[test]
+    fn beyond_the_tolerance_the_limit_shrinks_with_the_latency() {
+        let mut gradient = gradient(100);
+        window(&mut gradient, 10, 100, Ending::Success);
+        gradient.limit = 100.0;
+        // Long: (10 + 50) / 2 = 30. Gradient: 1.5 × 30 / 50 = 0.9.
+        assert_close(window(&mut gradient, 50, 100, Ending::Success), 80.0 + 0.2 * (90.0 + 4.0));
+        // Long: (60 + 1000) / 3. Gradient: 0.53.
+        gradient.limit = 100.0;
+        assert_close(window(&mut gradient, 1_000, 100, Ending::Success), 80.0 + 0.2 * (53.0 + 4.0));
+        // Never less than half at once.
+        gradient.limit = 100.0;
+        assert_close(window(&mut gradient, 100_000, 100, Ending::Success), 80.0 + 0.2 * (50.0 + 4.0));
+    }
+
+    #[test]
+    fn the_long_latency_forgets_faster_where_it_is_over_twice_the_short_one() {
+        let mut long = LongMean { mean: 0.0, windows: 0 };
+        for _ in 0..10 {
+            assert_close(long.add(100.0), 100.0);
+        }
+        assert_close(long.add(50.0), 100.0 - 50.0 * 2.0 / 601.0);
+        assert_close(long.add(40.0), (99.833_610_648_918_47 - 59.833_610_648_918_47 * 2.0 / 601.0) * 0.95);
+    }
+
+    #[test]
+    fn drops_count_by_their_share_and_leave_no_headroom() {
+        let mut half = gradient(100);
+        assert_close(window(&mut half, 10, 100, Ending::Dropped), 90.0);
+        let mut fifth = Gradient2::new().initial(100).window(Duration::from_nanos(1), 5);
+        for nth in 0..5_u64 {
+            let started = Timestamp::from_nanos(1_000 + nth);
+            let ending = if nth == 2 { Ending::Dropped } else { Ending::Success };
+            fifth.record(Sample { started, ended: started.saturating_add(5), in_flight: 1, ending });
+        }
+        assert_close(fifth.limit, 80.0 + 0.2 * 80.0);
+    }
+
+    #[test]
+    fn where_nothing_succeeds_the_limit_falls_to_the_least() {
+        let mut gradient = gradient(100);
+        for nth in 0..200 {
+            let now = Timestamp::from_nanos(nth);
+            gradient.record(Sample { started: now, ended: now, in_flight: 100, ending: Ending::Dropped });
+        }
+        assert_eq!(gradient.limit(), 1);
+    }
+
+    #[test]
+    fn a_limit_that_is_not_half_used_stays() {
+        assert_close(window(&mut gradient(21), 10, 10, Ending::Success), 21.0);
+        assert_close(window(&mut gradient(21), 10, 11, Ending::Success), 21.8);
+    }
+
+    #[test]
+    fn a_limit_far_above_what_is_used_comes_down_to_5_times_that() {
+        let mut gradient = gradient(20);
+        gradient.limit = 500.0;
+        assert_close(window(&mut gradient, 10, 30, Ending::Success), 150.0);
+        assert_close(window(&mut gradient, 10, 1, Ending::Success), 20.0);
+    }
+
+    #[test]
+    fn a_tolerance_below_100_percent_is_refused() {
+        assert_eq!(Gradient2::new().try_tolerance_percent(99).unwrap_err(), ConfigError::ToleranceTooLow(99));
+        assert!(Gradient2::new().try_tolerance_percent(100).is_ok() && Gradient2::new().try_tolerance_percent(u32::MAX).is_ok());
+    }
+}

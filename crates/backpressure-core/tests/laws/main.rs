@@ -11,6 +11,7 @@ mod script;
 
 mod bounds;
 mod clock_back;
+mod controllers;
 mod extremes;
 mod fresh;
 mod give_back;
