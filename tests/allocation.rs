@@ -55,6 +55,6 @@ fn allocations(service: &mut impl backpressure_tests::layers::Limited) -> usize 
     let mut answer = pin!(service.call(request));
     let Poll::Ready(answer) = answer.as_mut().poll(&mut cx) else { panic!("the request waits") };
     let change = region.change();
-    assert!(Fate::of(&answer).is_served());
+    assert!(Fate::of(answer).is_served());
     change.allocations + change.reallocations
 }

@@ -6,8 +6,8 @@ use backpressure_tests::layers::{Fate, Limiting, Subject, at_once, send};
 use backpressure_tests::{Fault, Probe};
 use tower_backpressure::Reason;
 
-law!(a_refusal_says_why_and_when_to_come_again where it refuses);
-law!(who_finds_the_queue_full_is_refused_with_a_reason where it waits);
+law!(a_refusal_says_why_and_when_to_come_again where it counts and refuses);
+law!(who_finds_the_queue_full_is_refused_with_a_reason where it counts and waits);
 law!(errors_of_the_inner_service_pass);
 law!(a_refusal_breaks_nothing where it refuses);
 

@@ -14,7 +14,7 @@ law!(services_can_be_printed);
 
 async fn a_service_that_stays_on_its_thread_may_be_inside<L: Limiting>(make: impl Fn() -> Subject<L>) {
     let service = make().layer.layer(Local::new());
-    assert!(Fate::of(&service.oneshot(request()).await).is_served());
+    assert!(Fate::of(service.oneshot(request()).await).is_served());
 }
 
 async fn no_task_is_spawned<L: Limiting>(make: impl Fn() -> Subject<L>) {

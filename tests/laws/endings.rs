@@ -10,10 +10,10 @@ use tower::{Service, ServiceExt};
 
 law!(a_request_that_is_dropped_after_any_poll_leaves_nothing_behind);
 law!(a_request_that_waits_and_is_dropped_after_any_poll_leaves_nothing_behind where it waits);
-law!(a_turn_that_came_and_was_not_used_is_given_back where it waits);
+law!(a_turn_that_came_and_was_not_used_is_given_back where it counts and waits);
 law!(a_turn_that_came_to_a_service_that_fails_is_given_back where it waits);
 law!(who_leaves_the_line_lets_another_in where it waits);
-law!(whose_turn_has_come_keeps_nobody_waiting_though_its_service_is_not_ready where it waits);
+law!(whose_turn_has_come_keeps_nobody_waiting_though_its_service_is_not_ready where it counts and waits);
 law!(what_has_been_answered_holds_nothing_though_its_future_is_kept);
 law!(a_panic_of_the_inner_service_is_counted_once_and_breaks_nothing);
 law!(a_panic_of_the_inner_service_after_a_wait_breaks_nothing where it waits);
@@ -85,7 +85,7 @@ async fn a_turn_that_came_to_a_service_that_fails_is_given_back<L: Limiting>(mak
     assert!(!poll_at_most(1, &mut waiting));
     refill().await;
     let answer = waiting.as_mut().now_or_never().unwrap();
-    assert!(matches!(Fate::of(&answer), Fate::Failed));
+    assert!(matches!(Fate::of(answer), Fate::Failed));
     drop(waiting);
     assert_eq!(subject.room(), subject.admits);
 }

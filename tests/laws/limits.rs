@@ -12,10 +12,10 @@ use tower::{Layer, ServiceExt};
 use tower_backpressure::Algorithm;
 
 law!(what_is_refused_consumes_nothing);
-law!(a_refusal_names_the_moment_at_which_a_retry_is_admitted where it refuses);
+law!(a_refusal_names_the_moment_at_which_a_retry_is_admitted where it counts and refuses);
 law!(a_limit_comes_back_whole);
-law!(no_hour_admits_more_than_twice_what_is_admitted_at_once where it refuses);
-law!(those_who_wait_go_on_in_their_order where it waits);
+law!(no_hour_admits_more_than_twice_what_is_admitted_at_once where it counts and refuses);
+law!(those_who_wait_go_on_in_their_order where it counts and waits);
 
 async fn what_is_refused_consumes_nothing<L: Limiting>(make: impl Fn() -> Subject<L>) {
     let subject = make();
@@ -97,7 +97,7 @@ async fn flood<A: Algorithm>(algorithm: A) {
     let is_served = |client: u32| {
         let mut request = request();
         request.extensions_mut().insert(client);
-        Fate::of(&service.clone().oneshot(request).now_or_never().unwrap()).is_served()
+        Fate::of(service.clone().oneshot(request).now_or_never().unwrap()).is_served()
     };
     while is_served(0) {}
     for client in 1..3_000 {

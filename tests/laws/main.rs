@@ -5,11 +5,15 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a broken law ends its test")]
 
-/// Makes a test of a law, a generic function, for every layer; or for those that refuse at once, or wait.
+/// Makes a test of a law, a generic function, for every layer; or for those that refuse at once, or wait; or of these, for those
+/// that count what they admit, or have places for it.
 macro_rules! law {
     ($law:ident) => { law!(@in $law every_layer); };
     ($law:ident where it refuses) => { law!(@in $law refusing_layers); };
     ($law:ident where it waits) => { law!(@in $law waiting_layers); };
+    ($law:ident where it counts and refuses) => { law!(@in $law counting_layers); };
+    ($law:ident where it counts and waits) => { law!(@in $law pacing_layers); };
+    ($law:ident where it has places) => { law!(@in $law shedding_layers); };
     (@in $law:ident $layers:ident) => {
         mod $law {
             use backpressure_tests::layers::prelude::*;

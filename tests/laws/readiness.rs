@@ -56,7 +56,7 @@ async fn a_request_that_is_called_at_once_uses_the_readied_service<L: Limiting>(
         // The probe panics if another clone than the readied one is called.
         poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
         assert_eq!(seen.reserved(), 1);
-        assert!(Fate::of(&service.call(request()).await).is_served());
+        assert!(Fate::of(service.call(request()).await).is_served());
         assert_eq!((seen.reserved(), seen.called()), (0, called));
     }
 }
@@ -81,7 +81,7 @@ async fn a_request_that_waits_holds_an_unready_clone_until_its_turn<L: Limiting>
     assert!(waiting.as_mut().now_or_never().is_none());
     assert_eq!(seen.reserved(), 0, "neither the request that waits nor the service that took it reserves anything");
     refill().await;
-    assert!(Fate::of(&waiting.await).is_served());
+    assert!(Fate::of(waiting.await).is_served());
     assert_eq!((seen.reserved(), seen.called()), (0, 1));
 }
 
@@ -97,7 +97,7 @@ async fn a_request_that_waits_holds_no_permit_of_a_concurrency_limit_inside<L: L
     assert!(beside.ready().now_or_never().is_some());
     drop(beside);
     refill().await;
-    assert!(Fate::of(&waiting.await).is_served());
+    assert!(Fate::of(waiting.await).is_served());
 }
 
 async fn a_request_that_waits_holds_no_slot_of_a_buffer_inside<L: Limiting>(make: impl Fn() -> Subject<L>) {
@@ -112,5 +112,5 @@ async fn a_request_that_waits_holds_no_slot_of_a_buffer_inside<L: Limiting>(make
     assert!(beside.ready().now_or_never().is_some());
     drop(beside);
     refill().await;
-    assert!(Fate::of(&waiting.await).is_served());
+    assert!(Fate::of(waiting.await).is_served());
 }

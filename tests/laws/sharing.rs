@@ -9,7 +9,7 @@ use backpressure_tests::layers::{Limiting, Subject, at_once};
 law!(all_services_of_a_layer_have_one_limit);
 law!(all_clones_of_a_service_have_one_limit);
 law!(layers_made_apart_share_nothing);
-law!(threads_that_race_are_admitted_to_the_limit_and_no_further where it refuses);
+law!(threads_that_race_are_admitted_to_the_limit_and_no_further where it counts and refuses);
 
 /// As a host applies a layer: to each route, method and connection again, each time round another service.
 async fn all_services_of_a_layer_have_one_limit<L: Limiting>(make: impl Fn() -> Subject<L>) {

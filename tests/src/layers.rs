@@ -1,5 +1,7 @@
 //! The layers that the laws are about, and what a law sees of one: what goes in and what comes out, nothing else.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -9,16 +11,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{Request, Response};
-use http_body_util::Empty;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
-use tower_backpressure::{Algorithm, Rate, RateLimitLayer, Refused, Rejection, Shadow, Single, TokioClock, key};
+use tower_backpressure::{Algorithm, LoadShedLayer, Rate, RateLimitLayer, Refused, Rejection, Shadow, Single, TokioClock, key};
 
-use crate::{Answering, Broken, Probe};
+use crate::{Answering, Body, Broken, Probe};
 
-/// Hands every layer to a macro, with the name of a law in front. **A new layer joins with one line**, in one of the two lists
-/// that follow: its name, how many requests it admits at once when it is fresh, and the layer. It must be fresh after two hours
-/// and nothing must come back in the first millisecond.
+/// Hands every layer to a macro, with the name of a law in front. **A new layer joins with one line**, in one of the four lists
+/// that follow: its name, how many requests it admits at once when it is fresh, and the layer. It must be fresh when two hours have
+/// passed and nothing is in progress, and nothing must come back by itself in the first millisecond.
 #[macro_export]
 macro_rules! every_layer {
     ($then:ident $law:ident) => {
@@ -30,6 +31,58 @@ macro_rules! every_layer {
 /// The layers that refuse what they do not admit at once.
 #[macro_export]
 macro_rules! refusing_layers {
+    ($then:ident $law:ident) => {
+        $crate::counting_layers!($then $law);
+        $crate::shedding_layers!($then $law);
+    };
+}
+
+/// The layers under which the next two requests wait.
+#[macro_export]
+macro_rules! waiting_layers {
+    ($then:ident $law:ident) => {
+        $crate::pacing_layers!($then $law);
+        $crate::queueing_layers!($then $law);
+    };
+}
+
+/// The layers that bound what is in progress, and refuse the rest.
+#[macro_export]
+macro_rules! shedding_layers {
+    ($then:ident $law:ident) => {
+        $then!($law shed: Subject::of_places(3, LoadShedLayer::new(3)));
+        $then!($law shed_with_a_body: Subject::of_places(3, LoadShedLayer::new(3).answer(Respond::with_body())));
+        $then!($law shed_with_fail: Subject::of_places(1, LoadShedLayer::new(1).answer(Fail)));
+        $then!($law shed_with_wrap: Subject::of_places(2, LoadShedLayer::new(2).answer(Wrap)));
+        $then!($law shed_with_skip: Subject::of_places(3, LoadShedLayer::new(3).skip(|head| head.method == "OPTIONS")));
+        $then!($law shed_for_each_client: Subject::of_places(2, LoadShedLayer::new(9).per_client(key::header("x-api-key"), 2)));
+        $then!($law shed_with_reserve: Subject::of_places(
+            2,
+            LoadShedLayer::new(3).reserve_percent(Class::Critical, 40).class(|_| Class::Default)
+        ));
+        $then!($law shed_that_adapts: Subject::of_places(
+            3,
+            LoadShedLayer::new(1).adaptive(Vegas::new().try_limits(3, 3, 3).unwrap_or_default())
+        ));
+    };
+}
+
+/// The layers that bound what is in progress, under which the next two requests wait until something has ended.
+#[macro_export]
+macro_rules! queueing_layers {
+    ($then:ident $law:ident) => {
+        $then!($law shed_with_queue: Subject::of_places(3, patient(LoadShedLayer::new(3))));
+        $then!($law shed_with_queue_and_body: Subject::of_places(2, patient(LoadShedLayer::new(2)).answer(Respond::with_body())));
+        $then!($law shed_with_queue_and_clients: Subject::of_places(
+            3,
+            patient(LoadShedLayer::new(3)).per_client(key::header("x-api-key"), 9).answer(Wrap)
+        ));
+    };
+}
+
+/// The layers that count what has been admitted, and refuse the rest.
+#[macro_export]
+macro_rules! counting_layers {
     ($then:ident $law:ident) => {
         $then!($law token_bucket: Subject::new(3, limit(TokenBucket::new(an_hour(3)))));
         $then!($law fixed_window: Subject::new(3, limit(FixedWindow::new(an_hour(3)))));
@@ -70,9 +123,9 @@ macro_rules! refusing_layers {
     };
 }
 
-/// The layers under which the next two requests wait.
+/// The layers that count what has been admitted, under which the next two requests wait until their time has come.
 #[macro_export]
-macro_rules! waiting_layers {
+macro_rules! pacing_layers {
     ($then:ident $law:ident) => {
         $then!($law leaky_bucket: Subject::new(1, limit(LeakyBucket::new(an_hour(1)).queue(2))));
         $then!($law waiting_token_bucket: Subject::new(3, limit(TokenBucket::new(an_hour(3))).queue(2)));
@@ -102,9 +155,11 @@ macro_rules! waiting_layers {
 
 /// What the lists above need.
 pub mod prelude {
-    pub use tower_backpressure::{Fail, FixedWindow, LeakyBucket, Respond, SlidingLog, SlidingWindow, TokenBucket, Wrap, key};
+    pub use tower_backpressure::{
+        Class, Fail, FixedWindow, LeakyBucket, LoadShedLayer, Respond, SlidingLog, SlidingWindow, TokenBucket, Vegas, Wrap, key,
+    };
 
-    pub use super::{Subject, an_hour, enforced, limit, peer, proxy};
+    pub use super::{Subject, an_hour, enforced, limit, patient, peer, proxy};
 }
 
 /// So many in an hour.
@@ -136,6 +191,11 @@ pub fn enforced<L>(layer: RateLimitLayer<Shadow<L>>) -> RateLimitLayer<Shadow<L>
     layer
 }
 
+/// Lets two wait, for an hour.
+pub fn patient(layer: LoadShedLayer) -> LoadShedLayer {
+    layer.queue(2).max_wait(Duration::from_secs(60 * 60))
+}
+
 /// A layer, fresh, and what a law must know of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -144,6 +204,8 @@ pub struct Subject<L> {
     pub layer: L,
     /// How many requests it admits at once.
     pub admits: usize,
+    /// Whether what it admits is spent; else it comes back when the request has ended.
+    spends: bool,
 }
 
 /// A layer that goes round the services of the laws.
@@ -158,9 +220,9 @@ impl<L> Limiting for L where
 }
 
 /// What the layer makes: a service that says what became of a request.
-pub trait Tower: Service<Request<()>, Response: Tells, Error: Tells> + Clone {}
+pub trait Tower: Service<Request<()>, Response: Tells + 'static, Error: Tells> + Clone {}
 
-impl<S> Tower for S where S: Service<Request<()>, Response: Tells, Error: Tells> + Clone {}
+impl<S> Tower for S where S: Service<Request<()>, Response: Tells + 'static, Error: Tells> + Clone {}
 
 /// What the layer makes of a service that may go to another thread: one that may too (law 5).
 pub trait Limited:
@@ -174,7 +236,7 @@ impl<S> Limited for S where
 }
 
 /// Any service inside the layer.
-pub type Boxed = BoxCloneSyncService<Request<()>, Response<Empty<&'static [u8]>>, Broken>;
+pub type Boxed = BoxCloneSyncService<Request<()>, Response<Body>, Broken>;
 
 /// A service inside the layer that must stay on its thread.
 #[derive(Clone, Debug)]
@@ -229,10 +291,14 @@ impl Tells for Refused<Broken> {
 }
 
 impl Fate {
-    /// Returns what `answer` tells.
-    pub fn of(answer: &Result<impl Tells, impl Tells>) -> Self {
+    /// Returns what `answer` tells. A response is kept, as by a host that has not sent it yet, until the next [`refill`].
+    pub fn of(answer: Result<impl Tells + 'static, impl Tells>) -> Self {
         match answer {
-            Ok(response) => response.fate(),
+            Ok(response) => {
+                let fate = response.fate();
+                UNSENT.with_borrow_mut(|unsent| unsent.push(Box::new(response)));
+                fate
+            }
             Err(error) => error.fate(),
         }
     }
@@ -253,20 +319,26 @@ impl Fate {
 impl<L: Limiting> Subject<L> {
     /// Takes a layer that admits this many at once.
     pub const fn new(admits: usize, layer: L) -> Self {
-        Self { layer, admits }
+        Self { layer, admits, spends: true }
     }
 
-    /// Returns how many requests the layer would serve now, one after the other. Uses them up.
+    /// Takes a layer that has this many places.
+    pub const fn of_places(admits: usize, layer: L) -> Self {
+        Self { layer, admits, spends: false }
+    }
+
+    /// Returns how many requests the layer would serve now, one after the other, while none of the responses has been sent. Uses
+    /// them up until the next [`refill`].
     pub fn room(&self) -> usize {
         let service = self.layer.layer(Probe::new().0);
         (0..ENDLESS).take_while(|_| at_once(&service).is_some_and(|fate| fate.is_served())).count()
     }
 
-    /// Returns how much room a fresh layer must have after this many calls, however they ended: quota is spent by the call. (A
-    /// layer of places would have all its room as soon as nothing is in progress.)
+    /// Returns how much room a fresh layer must have after this many calls that have ended in any way: what it counts is spent by
+    /// the call, and a place is free again.
     #[must_use]
-    pub fn room_after(&self, calls: usize) -> usize {
-        self.admits.saturating_sub(calls)
+    pub const fn room_after(&self, calls: usize) -> usize {
+        if self.spends { self.admits.saturating_sub(calls) } else { self.admits }
     }
 
     /// Uses up all that the layer admits at once.
@@ -292,16 +364,18 @@ pub fn request() -> Request<()> {
 
 /// Polls one request once, as a host does, and drops it: `None` where it waits.
 pub fn at_once(service: &impl Tower) -> Option<Fate> {
-    service.clone().oneshot(request()).now_or_never().map(|answer| Fate::of(&answer))
+    service.clone().oneshot(request()).now_or_never().map(|answer| Fate::of(answer))
 }
 
 /// Sends one request and waits for what becomes of it.
 pub async fn send(service: &impl Tower) -> Fate {
-    Fate::of(&service.clone().oneshot(request()).await)
+    Fate::of(service.clone().oneshot(request()).await)
 }
 
-/// Lets the time pass in which every layer becomes fresh.
+/// Sends all responses, and lets the time pass in which every layer becomes fresh.
 pub async fn refill() {
+    let unsent = UNSENT.take();
+    drop(unsent);
     tokio::time::advance(Duration::from_secs(2 * 60 * 60)).await;
 }
 
@@ -320,7 +394,7 @@ impl Default for Local {
 }
 
 impl Service<Request<()>> for Local {
-    type Response = Response<Empty<&'static [u8]>>;
+    type Response = Response<Body>;
     type Error = Broken;
     type Future = Answering;
 
@@ -331,6 +405,11 @@ impl Service<Request<()>> for Local {
     fn call(&mut self, request: Request<()>) -> Answering {
         self.probe.call(request)
     }
+}
+
+thread_local! {
+    /// What the host of this test has been answered and has not sent yet.
+    static UNSENT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// No layer of the laws has as much room.

@@ -4,4 +4,4 @@
 pub mod layers;
 mod probe;
 
-pub use probe::{Answering, Broken, Fault, Probe, Seen};
+pub use probe::{Answering, Body, Broken, Fault, Probe, Seen};

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use tower_backpressure::Rejection;
 use tower_service::Service;
+
+/// What a [`Probe`] answers with: a body that has something to send, so that whoever holds something until its end is seen.
+pub type Body = Full<&'static [u8]>;
 
 /// A service that answers at once, panics when it is called without having been polled ready, and counts who is ready, who was
 /// called and who has not been answered.
@@ -113,7 +116,7 @@ impl Seen {
 }
 
 impl Service<Request<()>> for Probe {
-    type Response = Response<Empty<&'static [u8]>>;
+    type Response = Response<Body>;
     type Error = Broken;
     type Future = Answering;
 
@@ -172,7 +175,7 @@ pub struct Answering {
 }
 
 impl Future for Answering {
-    type Output = Result<Response<Empty<&'static [u8]>>, Broken>;
+    type Output = Result<Response<Body>, Broken>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.polls_left > 0 {
@@ -183,7 +186,7 @@ impl Future for Answering {
         assert!(self.fault != Some(Fault::ResponsePanics), "the inner service panics in its future");
         Poll::Ready(match self.fault {
             Some(Fault::ResponseFails) => Err(Broken::Inner),
-            _ => Ok(Response::default()),
+            _ => Ok(Response::new(Body::from(&b"served"[..]))),
         })
     }
 }

@@ -101,12 +101,16 @@ impl Lines {
 
     fn quota(&mut self, form: RateLimitFields, policy: &str, quota: &Quota, reset: u64) {
         let limit = quota.policy.limit;
-        let window = whole_secs(quota.policy.window).max(1);
+        // What is in progress is counted in no window (draft 11 section 3.1.2: `qu`).
+        let window = (!quota.policy.window.is_zero()).then(|| whole_secs(quota.policy.window));
         match form {
             RateLimitFields::Draft11 => {
                 self.string(policy);
                 self.pair(";q=", limit);
-                self.pair(";w=", window);
+                match window {
+                    Some(window) => self.pair(";w=", window),
+                    None => self.text.extend_from_slice(b";qu=\"concurrent-requests\""),
+                }
                 self.end(&DRAFT[0]);
                 self.string(policy);
                 self.pair(";r=", quota.remaining);
@@ -115,7 +119,9 @@ impl Lines {
             }
             RateLimitFields::Draft7 => {
                 self.pair("", limit);
-                self.pair(";w=", window);
+                if let Some(window) = window {
+                    self.pair(";w=", window);
+                }
                 self.end(&DRAFT[0]);
                 self.pair("limit=", limit);
                 self.pair(", remaining=", quota.remaining);
@@ -274,6 +280,17 @@ mod tests {
         assert_eq!(headers["retry-after"], "1");
     }
 
+    /// Draft 11 section 3.1.2: the unit of a quota that is counted in no window.
+    #[test]
+    fn what_is_in_progress_has_a_unit_and_no_window() {
+        let rejection = rejection("each", quota(10, Duration::ZERO, 0, Duration::ZERO), Duration::from_secs(2));
+        let headers = RateLimitFields::Draft11.of_refusal(&rejection, 0);
+        assert_eq!(headers["ratelimit-policy"], "\"each\";q=10;qu=\"concurrent-requests\"");
+        assert_eq!(headers["ratelimit"], "\"each\";r=0;t=2");
+        let headers = RateLimitFields::Draft7.of_refusal(&rejection, 0);
+        assert_eq!(headers["ratelimit-policy"], "10");
+    }
+
     /// RFC 9651 section 3.3.3: only `"` and `\` are escaped; characters outside printable ASCII cannot be written.
     #[test]
     fn names_are_escaped() {
@@ -294,7 +311,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_policy_is_called_its_fields_are_structured(
-            name: String, limit: u64, window: u64, remaining: u64, reset: u64, wait: u64,
+            name: String, limit: u64, window in 1_u64.., remaining: u64, reset: u64, wait: u64,
         ) {
             let quota = quota(limit, Duration::from_nanos(window), remaining, Duration::from_nanos(reset));
             let rejection = rejection(name.clone(), quota, Duration::from_nanos(wait));
@@ -304,7 +321,7 @@ mod tests {
 
             let (name, parameters) = parse_string(headers["ratelimit-policy"].to_str().unwrap()).unwrap();
             prop_assert_eq!(&name, &readable);
-            let w = window.div_ceil(1_000_000_000).max(1);
+            let w = window.div_ceil(1_000_000_000);
             prop_assert_eq!(parameters, format!(";q={};w={w}", limit.min(LARGEST)));
 
             let (name, parameters) = parse_string(headers["ratelimit"].to_str().unwrap()).unwrap();

@@ -80,6 +80,7 @@ pub(crate) fn judge<A: Algorithm>(config: &Config<A>, name: &Name, decision: Tak
 fn refusal<A: Algorithm>(config: &Config<A>, name: &Name, outcome: Outcome, level: A::Level) -> Rejection {
     let reason = match outcome {
         Outcome::Never => Reason::CostExceedsLimit,
+        Outcome::Busy => Reason::Concurrency,
         _ => Reason::RateLimit,
     };
     let mut rejection = Rejection::new(reason, name.clone()).quota(config.load().quota(level));

@@ -11,6 +11,9 @@ use crate::{Algorithm, ConfigError, Decision, Outcome, Policy, Quota, Timestamp,
 /// it. So a refusal is [`Outcome::Busy`], which names no time: nobody knows when work ends. Whoever watches it end can
 /// estimate (see [`DrainRate`](crate::DrainRate)).
 ///
+/// For whoever gives back when the work has ended, as a layer that sheds does for each client. A limit by rate does not: it takes
+/// what a call costs for good, and under this algorithm would never admit again.
+///
 /// A count other than 0 is never [fresh](Algorithm::fresh_at): a table that forgets only what is as good as new never forgets a
 /// key with work in progress. Such a table must not forget others either, so give it room for the keys that may be busy at once.
 ///
