@@ -3,6 +3,9 @@
 mod enter;
 mod idle;
 mod state;
+#[cfg(test)]
+#[cfg(not(backpressure_loom))]
+mod tests;
 mod waiters;
 mod word;
 
@@ -218,21 +221,22 @@ impl Gate {
     #[inline]
     #[must_use]
     pub fn try_enter(&self, class: Class) -> Option<Place> {
-        self.shared.try_enter(class).then(|| Place { gate: Arc::clone(&self.shared) })
+        let shared = &*self.shared;
+        (shared.try_enter(class) || shared.try_enter_slowly(class)).then(|| Place { gate: Arc::clone(&self.shared) })
     }
 
     /// Waits for a place. The line is joined when the future is first polled, not before.
     ///
     /// # Errors
     ///
-    /// At the first poll [`LineError::Full`], [`LineError::TooHeavy`] and [`LineError::Closed`]; later
-    /// [`LineError::Evicted`], [`LineError::Expired`] and [`LineError::Closed`].
+    /// At the first poll [`LineError::Full`], [`LineError::TooHeavy`] and [`LineError::Closed`], and [`LineError::Expired`] where
+    /// the deadline has passed; later [`LineError::Evicted`], [`LineError::Expired`] and [`LineError::Closed`].
     pub fn enter(&self, class: Class) -> Enter {
         Enter::new(Arc::clone(&self.shared), class)
     }
 
     /// Returns how [`enter`](Self::enter) would refuse somebody of this class and weight now; `None` where it would let them in
-    /// or have them wait.
+    /// or, while they have time, have them wait.
     #[must_use]
     pub fn refusal(&self, class: Class, weight: u64) -> Option<LineError> {
         let shared = &*self.shared;
@@ -267,6 +271,7 @@ impl Gate {
         while let Some(waker) = shared.update(|state| state.send_away(shared)) {
             waker.wake();
         }
+        shared.wake_if_idle();
     }
 
     /// Waits until no place is in use and nobody waits.
@@ -300,7 +305,11 @@ impl Shared {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(nanos(Instant::now().saturating_duration_since(self.origin)))
+        self.at(Instant::now())
+    }
+
+    fn at(&self, instant: Instant) -> Timestamp {
+        Timestamp::from_nanos(nanos(instant.saturating_duration_since(self.origin)))
     }
 
     /// Changes the state under the lock. A waker that comes out of it is for the caller to wake or drop, not for `change`: both
@@ -325,11 +334,20 @@ impl Shared {
         }
     }
 
-    fn join(&self, load: Load, waker: &Waker) -> Standing {
+    /// As [`try_enter`](Self::try_enter), where that gave up because the gate is watched.
+    #[cold]
+    fn try_enter_slowly(&self, class: Class) -> bool {
+        self.load().is_watched() && self.update(|state| state.try_enter(self, class))
+    }
+
+    /// Takes a place, or waits for one until the deadline.
+    fn join(&self, load: Load, deadline: Option<Instant>, waker: &Waker) -> Standing {
         if self.try_enter(load.class) {
             return Standing::Settled(Ok(()));
         }
-        let now = self.now();
+        let instant = Instant::now();
+        let now = self.at(instant);
+        let waker = deadline.is_none_or(|deadline| instant < deadline).then_some(waker);
         let (standing, evicted) = self.update(|state| state.join(self, load, waker, now));
         for waker in evicted {
             waker.wake();
@@ -348,6 +366,9 @@ impl Shared {
     fn expire(&self, ticket: Ticket) -> Result<(), LineError> {
         let (result, unused) = self.update(|state| state.expire(self, ticket));
         drop(unused);
+        if result.is_err() {
+            self.wake_if_idle();
+        }
         result
     }
 

@@ -57,7 +57,8 @@ impl Word {
 
     /// The word with one more waiter, and so many fewer.
     pub(super) const fn joined(self, evicted: usize) -> Self {
-        Self(self.0 + WAITER - evicted as u64 * WAITER)
+        // In this order: a line of `MOST` has no room for one more in between.
+        Self(self.0 - evicted as u64 * WAITER + WAITER)
     }
 
     pub(super) const fn gone(self) -> Self {
