@@ -45,7 +45,7 @@ use crate::{LineError, Order};
 /// # Memory
 ///
 /// Nothing for who need not wait. 56 bytes for each waiter, in one allocation that grows as it is used, at most doubling, and
-/// stays as long as the line ever was.
+/// stays as long as the line ever was. Whoever takes the places of others in line makes a list of them for as long as that takes.
 ///
 /// # Complexity
 ///
@@ -122,7 +122,7 @@ impl Gate {
         self.set(|settings| settings.queue = queue)
     }
 
-    /// Sets how much those who wait may weigh together: without it, only their number is bounded.
+    /// Sets how much those who wait may weigh together: without it, or with `u64::MAX`, only their number is bounded.
     #[must_use]
     pub fn queue_weight(self, weight: u64) -> Self {
         self.set(|settings| settings.queue_weight = weight)
@@ -145,8 +145,9 @@ impl Gate {
 
     /// Reserves this part of the places for `class` and what is above it: the lower classes never use it, even where it is free.
     ///
-    /// Of 10 places with 20 % reserved for [`Class::Critical`], the others use 8. Parts are rounded down to whole places, so that
-    /// of a single place nothing is reserved. To reserve for the lowest class changes nothing.
+    /// Of 10 places with 20 % reserved for [`Class::Critical`], the others use 8. What is reserved adds up, also for one class, and
+    /// what that keeps from a class is rounded down to whole places, so that of a single place nothing is reserved. To reserve for
+    /// the lowest class changes nothing.
     ///
     /// # Panics
     ///
@@ -187,7 +188,7 @@ impl Gate {
         (word.in_use(), word.waiting())
     }
 
-    /// Returns how much those who wait weigh together.
+    /// Returns how much those who wait weigh together, `u64::MAX` at the most.
     #[must_use]
     pub fn waiting_weight(&self) -> u64 {
         self.shared.state.lock().weight()
@@ -249,7 +250,8 @@ impl Gate {
     }
 
     /// Returns how long somebody of this class who began to wait now would wait, going by how fast places were given back while
-    /// all were in use. `None` until that is known.
+    /// all were in use: until those before it in line are in, and a place that is open to its class is free. `None` until that is
+    /// known.
     #[must_use]
     pub fn estimated_wait(&self, class: Class) -> Option<Duration> {
         let shared = &*self.shared;

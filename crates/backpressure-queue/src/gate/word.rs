@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How many places there are, how many are in use, how many wait, and whether somebody is to be told when it is empty.
 ///
-/// From the lowest bit: 21 bits of places, 21 of places in use, 21 of waiters, 1 of attention.
+/// From the lowest bit: 21 bits of places, 21 of places in use, 21 of waiters, 1 that is set while the gate is watched or closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
