@@ -223,7 +223,11 @@ impl Gate {
     #[must_use]
     pub fn try_enter(&self, class: Class) -> Option<Place> {
         let shared = &*self.shared;
-        (shared.try_enter(class) || shared.try_enter_slowly(class)).then(|| Place { gate: Arc::clone(&self.shared) })
+        let enters = match shared.try_enter(class) {
+            Ok(()) => true,
+            Err(seen) => seen.is_watched() && shared.update(|state| state.try_enter(shared, class)),
+        };
+        enters.then(|| Place { gate: Arc::clone(&self.shared) })
     }
 
     /// Waits for a place. The line is joined when the future is first polled, not before.
@@ -320,31 +324,26 @@ impl Shared {
         change(&mut self.state.lock())
     }
 
+    /// Takes a place without the lock; where that cannot be, returns the counts that say so.
     #[inline]
-    fn try_enter(&self, class: Class) -> bool {
+    fn try_enter(&self, class: Class) -> Result<(), Word> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let seen = Word(word);
             if seen.needs_the_lock() || seen.in_use() >= self.settings.ceiling(class, seen.places()) {
-                return false;
+                return Err(seen);
             }
             // Acquire: who takes a place comes after what was done in it before. Release: for those who look at the counts.
             match self.word.compare_exchange_weak(word, seen.entered().0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return Ok(()),
                 Err(changed) => word = changed,
             }
         }
     }
 
-    /// As [`try_enter`](Self::try_enter), where that gave up because the gate is watched.
-    #[cold]
-    fn try_enter_slowly(&self, class: Class) -> bool {
-        self.load().is_watched() && self.update(|state| state.try_enter(self, class))
-    }
-
     /// Takes a place, or waits for one until the deadline.
     fn join(&self, load: Load, deadline: Option<Instant>, waker: &Waker) -> Standing {
-        if self.try_enter(load.class) {
+        if self.try_enter(load.class).is_ok() {
             return Standing::Settled(Ok(()));
         }
         let instant = Instant::now();

@@ -47,7 +47,7 @@ fn a_gate_allocates_nothing_but_the_entries_of_those_who_wait() {
 fn nobody_waits(gate: &Gate, class: Class) {
     let place = gate.try_enter(class);
     assert!(place.is_some());
-    let Poll::Ready(Ok(other)) = poll(pin!(gate.enter(class))) else { panic!("a place is free") };
+    let Poll::Ready(Ok(other)) = poll(pin!(gate.enter(class))) else { unreachable!("a place is free") };
     assert!(gate.try_enter(class).is_none());
     assert!(matches!(poll(pin!(gate.enter(class))), Poll::Ready(Err(LineError::Full))), "a refusal allocates nothing either");
     drop((place, other));

@@ -112,6 +112,22 @@ fn more_places_let_in_who_joins_or_waits_meanwhile() {
 }
 
 #[test]
+fn one_that_comes_as_there_are_more_places_does_not_pass_the_one_that_waits() {
+    model(|| {
+        let gate = Gate::new(0).queue(1);
+        let mut first = waiting(&gate);
+        let sets = spawn(&gate, |gate| gate.set_places(1));
+        if gate.refusal(Class::Default, 0).is_none() {
+            assert_eq!(gate.waiting(), 0, "there is room in the line because the first is in");
+        }
+        let mut newcomer = Box::pin(gate.enter(Class::Default));
+        assert!(!matches!(poll(&mut newcomer), Poll::Ready(Ok(_))));
+        sets.join().unwrap();
+        assert!(matches!(poll(&mut first), Poll::Ready(Ok(_))));
+    });
+}
+
+#[test]
 fn places_that_are_made_fewer_and_more_as_others_come_and_go_lose_nobody() {
     long_model(|| {
         let gate = Gate::new(1).queue(2);
@@ -276,7 +292,7 @@ fn who_watches_never_misses_the_last_exit_and_comes_after_it() {
 
 #[test]
 fn two_who_watch_are_both_told_and_the_gate_is_as_fast_as_before() {
-    model(|| {
+    long_model(|| {
         let gate = Gate::new(2);
         let place = enter(&gate);
         let watches = spawn(&gate, |gate| block_on(gate.idle()));
@@ -301,6 +317,19 @@ fn one_that_stops_watching_as_the_gate_gets_empty_takes_the_news_from_nobody() {
         stops.join().unwrap();
         exits.join().unwrap();
         assert_eq!(gate.occupancy(), (0, 0));
+    });
+}
+
+#[test]
+fn one_that_tries_as_the_last_who_watches_stops_finds_the_place_that_is_free() {
+    model(|| {
+        let gate = Gate::new(2);
+        let _place = enter(&gate);
+        let mut stops = Box::pin(gate.idle());
+        assert!(stops.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let stops = thread::spawn(move || drop(stops));
+        assert!(gate.try_enter(Class::Default).is_some());
+        stops.join().unwrap();
     });
 }
 
