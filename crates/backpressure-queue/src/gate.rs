@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub use self::enter::Enter;
 pub use self::idle::Idle;
-use self::state::{Load, Open, Settings, Standing, State};
+use self::state::{Load, Settings, Standing, State};
 use self::waiters::Ticket;
 use self::word::Word;
 use crate::sync::{Arc, AtomicU64, Mutex};
@@ -266,14 +266,14 @@ impl Gate {
     /// Closes the gate to newcomers: they get [`LineError::Closed`]. Those who wait get their places.
     pub fn close_to_newcomers(&self) {
         let shared = &*self.shared;
-        shared.update(|state| state.close(shared, Open::Waiters));
+        shared.update(|state| state.close(shared));
     }
 
     /// Closes the gate for ever: newcomers and those who wait get [`LineError::Closed`]. Who has a place keeps it, and so does
     /// one to whom it was passed on before, even if it does not know yet.
     pub fn close(&self) {
         let shared = &*self.shared;
-        shared.update(|state| state.close(shared, Open::Nobody));
+        self.close_to_newcomers();
         while let Some(waker) = shared.update(|state| state.send_away(shared)) {
             waker.wake();
         }

@@ -38,17 +38,9 @@ pub(super) struct State {
     /// Since when somebody has been waiting without a break.
     standing_since: Option<Timestamp>,
     drain: DrainRate,
-    open: Open,
+    /// Whether newcomers are refused.
+    is_closed: bool,
     watchers: Watchers,
-}
-
-/// For whom a gate is open still: less and less.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Open {
-    #[default]
-    All,
-    Waiters,
-    Nobody,
 }
 
 /// Who comes.
@@ -111,7 +103,7 @@ impl State {
     /// Takes a place that is free where nobody waits.
     pub(super) fn try_enter(&mut self, gate: &Shared, class: Class) -> bool {
         let mut word = gate.load();
-        while self.open == Open::All && word.waiting() == 0 && word.in_use() < gate.settings.ceiling(class, word.places()) {
+        while !self.is_closed && word.waiting() == 0 && word.in_use() < gate.settings.ceiling(class, word.places()) {
             match change(gate, word, word.entered()) {
                 Ok(()) => return true,
                 Err(changed) => word = changed,
@@ -126,7 +118,7 @@ impl State {
     pub(super) fn join(&mut self, gate: &Shared, load: Load, waker: Option<&Waker>, now: Timestamp) -> (Standing, Vec<Waker>) {
         let mut word = gate.load();
         loop {
-            if self.open != Open::All {
+            if self.is_closed {
                 return (Standing::Settled(Err(LineError::Closed)), Vec::new());
             }
             let settings = &gate.settings;
@@ -154,7 +146,7 @@ impl State {
     /// Returns how a newcomer would be refused.
     pub(super) fn refusal(&self, gate: &Shared, load: Load) -> Option<LineError> {
         let word = gate.load();
-        if self.open != Open::All {
+        if self.is_closed {
             return Some(LineError::Closed);
         }
         if word.in_use() < gate.settings.ceiling(load.class, word.places()) && self.ahead_of(load.class) == 0 {
@@ -229,8 +221,8 @@ impl State {
         update(gate, |word| word.with_places(places));
     }
 
-    pub(super) fn close(&mut self, gate: &Shared, open: Open) {
-        self.open = self.open.max(open);
+    pub(super) fn close(&mut self, gate: &Shared) {
+        self.is_closed = true;
         // Nobody enters without the lock from now on.
         update(gate, |word| word.watched(true));
     }
@@ -372,7 +364,7 @@ impl State {
 
     /// Has those who need not wait pass without the lock again, where nobody watches any more.
     fn note_the_end_of_the_watch(&self, gate: &Shared) {
-        if self.open == Open::All && self.watchers.is_empty() {
+        if !self.is_closed && self.watchers.is_empty() {
             update(gate, |word| word.watched(false));
         }
     }
