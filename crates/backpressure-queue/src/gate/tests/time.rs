@@ -265,8 +265,11 @@ async fn an_estimate_counts_the_places_that_are_not_open_to_the_class_and_those_
 }
 
 #[tokio::test(start_paused = true)]
-async fn places_that_are_given_back_while_others_are_free_tell_nothing() {
-    let gate = Gate::new(2);
+async fn places_that_are_given_back_while_others_are_free_tell_nothing_even_where_somebody_watches() {
+    let gate = Gate::new(3);
+    let _place = enter(&gate);
+    let mut idle = Box::pin(gate.idle());
+    assert!(idle.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     for _ in 0..99 {
         let place = enter(&gate);
         advance(MS).await;
