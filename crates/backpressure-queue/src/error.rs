@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LineError {
-    /// The line was as long as it may be when the waiter came.
+    /// The line was as long, or as heavy, as it may be when the waiter came.
     Full,
     /// The deadline passed before the turn came.
     Expired,

@@ -3,6 +3,9 @@
 mod enter;
 mod idle;
 mod state;
+#[cfg(test)]
+#[cfg(not(backpressure_loom))]
+mod tests;
 mod waiters;
 mod word;
 
@@ -16,7 +19,7 @@ use tokio::time::Instant;
 
 pub use self::enter::Enter;
 pub use self::idle::Idle;
-use self::state::{Load, Open, Settings, Standing, State};
+use self::state::{Load, Settings, Standing, State};
 use self::waiters::Ticket;
 use self::word::Word;
 use crate::sync::{Arc, AtomicU64, Mutex};
@@ -42,7 +45,7 @@ use crate::{LineError, Order};
 /// # Memory
 ///
 /// Nothing for who need not wait. 56 bytes for each waiter, in one allocation that grows as it is used, at most doubling, and
-/// stays as long as the line ever was.
+/// stays as long as the line ever was. Whoever takes the places of others in line makes a list of them for as long as that takes.
 ///
 /// # Complexity
 ///
@@ -119,7 +122,7 @@ impl Gate {
         self.set(|settings| settings.queue = queue)
     }
 
-    /// Sets how much those who wait may weigh together: without it, only their number is bounded.
+    /// Sets how much those who wait may weigh together: without it, or with `u64::MAX`, only their number is bounded.
     #[must_use]
     pub fn queue_weight(self, weight: u64) -> Self {
         self.set(|settings| settings.queue_weight = weight)
@@ -142,8 +145,9 @@ impl Gate {
 
     /// Reserves this part of the places for `class` and what is above it: the lower classes never use it, even where it is free.
     ///
-    /// Of 10 places with 20 % reserved for [`Class::Critical`], the others use 8. Parts are rounded down to whole places, so that
-    /// of a single place nothing is reserved. To reserve for the lowest class changes nothing.
+    /// Of 10 places with 20 % reserved for [`Class::Critical`], the others use 8. What is reserved adds up, also for one class, and
+    /// what that keeps from a class is rounded down to whole places, so that of a single place nothing is reserved. To reserve for
+    /// the lowest class changes nothing.
     ///
     /// # Panics
     ///
@@ -184,7 +188,7 @@ impl Gate {
         (word.in_use(), word.waiting())
     }
 
-    /// Returns how much those who wait weigh together.
+    /// Returns how much those who wait weigh together, `u64::MAX` at the most.
     #[must_use]
     pub fn waiting_weight(&self) -> u64 {
         self.shared.state.lock().weight()
@@ -218,21 +222,26 @@ impl Gate {
     #[inline]
     #[must_use]
     pub fn try_enter(&self, class: Class) -> Option<Place> {
-        self.shared.try_enter(class).then(|| Place { gate: Arc::clone(&self.shared) })
+        let shared = &*self.shared;
+        let enters = match shared.try_enter(class) {
+            Ok(()) => true,
+            Err(seen) => seen.is_watched() && shared.update(|state| state.try_enter(shared, class)),
+        };
+        enters.then(|| Place { gate: Arc::clone(&self.shared) })
     }
 
     /// Waits for a place. The line is joined when the future is first polled, not before.
     ///
     /// # Errors
     ///
-    /// At the first poll [`LineError::Full`], [`LineError::TooHeavy`] and [`LineError::Closed`]; later
-    /// [`LineError::Evicted`], [`LineError::Expired`] and [`LineError::Closed`].
+    /// At the first poll [`LineError::Full`], [`LineError::TooHeavy`] and [`LineError::Closed`], and [`LineError::Expired`] where
+    /// the deadline has passed; later [`LineError::Evicted`], [`LineError::Expired`] and [`LineError::Closed`].
     pub fn enter(&self, class: Class) -> Enter {
         Enter::new(Arc::clone(&self.shared), class)
     }
 
     /// Returns how [`enter`](Self::enter) would refuse somebody of this class and weight now; `None` where it would let them in
-    /// or have them wait.
+    /// or, while they have time, have them wait.
     #[must_use]
     pub fn refusal(&self, class: Class, weight: u64) -> Option<LineError> {
         let shared = &*self.shared;
@@ -245,7 +254,8 @@ impl Gate {
     }
 
     /// Returns how long somebody of this class who began to wait now would wait, going by how fast places were given back while
-    /// all were in use. `None` until that is known.
+    /// all were in use: until those before it in line are in, and a place that is open to its class is free. `None` until that is
+    /// known.
     #[must_use]
     pub fn estimated_wait(&self, class: Class) -> Option<Duration> {
         let shared = &*self.shared;
@@ -256,17 +266,18 @@ impl Gate {
     /// Closes the gate to newcomers: they get [`LineError::Closed`]. Those who wait get their places.
     pub fn close_to_newcomers(&self) {
         let shared = &*self.shared;
-        shared.update(|state| state.close(shared, Open::Waiters));
+        shared.update(|state| state.close(shared));
     }
 
     /// Closes the gate for ever: newcomers and those who wait get [`LineError::Closed`]. Who has a place keeps it, and so does
     /// one to whom it was passed on before, even if it does not know yet.
     pub fn close(&self) {
         let shared = &*self.shared;
-        shared.update(|state| state.close(shared, Open::Nobody));
+        self.close_to_newcomers();
         while let Some(waker) = shared.update(|state| state.send_away(shared)) {
             waker.wake();
         }
+        shared.wake_if_idle();
     }
 
     /// Waits until no place is in use and nobody waits.
@@ -300,7 +311,11 @@ impl Shared {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(nanos(Instant::now().saturating_duration_since(self.origin)))
+        self.at(Instant::now())
+    }
+
+    fn at(&self, instant: Instant) -> Timestamp {
+        Timestamp::from_nanos(nanos(instant.saturating_duration_since(self.origin)))
     }
 
     /// Changes the state under the lock. A waker that comes out of it is for the caller to wake or drop, not for `change`: both
@@ -309,27 +324,31 @@ impl Shared {
         change(&mut self.state.lock())
     }
 
+    /// Takes a place without the lock; where that cannot be, returns the counts that say so.
     #[inline]
-    fn try_enter(&self, class: Class) -> bool {
+    fn try_enter(&self, class: Class) -> Result<(), Word> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let seen = Word(word);
             if seen.needs_the_lock() || seen.in_use() >= self.settings.ceiling(class, seen.places()) {
-                return false;
+                return Err(seen);
             }
             // Acquire: who takes a place comes after what was done in it before. Release: for those who look at the counts.
             match self.word.compare_exchange_weak(word, seen.entered().0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return Ok(()),
                 Err(changed) => word = changed,
             }
         }
     }
 
-    fn join(&self, load: Load, waker: &Waker) -> Standing {
-        if self.try_enter(load.class) {
+    /// Takes a place, or waits for one until the deadline.
+    fn join(&self, load: Load, deadline: Option<Instant>, waker: &Waker) -> Standing {
+        if self.try_enter(load.class).is_ok() {
             return Standing::Settled(Ok(()));
         }
-        let now = self.now();
+        let instant = Instant::now();
+        let now = self.at(instant);
+        let waker = deadline.is_none_or(|deadline| instant < deadline).then_some(waker);
         let (standing, evicted) = self.update(|state| state.join(self, load, waker, now));
         for waker in evicted {
             waker.wake();
@@ -348,6 +367,9 @@ impl Shared {
     fn expire(&self, ticket: Ticket) -> Result<(), LineError> {
         let (result, unused) = self.update(|state| state.expire(self, ticket));
         drop(unused);
+        if result.is_err() {
+            self.wake_if_idle();
+        }
         result
     }
 

@@ -26,8 +26,8 @@ pub enum Order {
 
 /// A bounded line of waiters, of whom one at a time has the [`Turn`](crate::Turn).
 ///
-/// A line that has `capacity` waiters, the holder of the turn among them, answers newcomers [`LineError::Full`](crate::LineError::Full) at once. It is a
-/// cheap handle: clones share one line, and a [`Wait`] or a turn keeps the line alive without it.
+/// A line that has `capacity` waiters, the holder of the turn among them, answers newcomers [`LineError::Full`](crate::LineError::Full) at
+/// once. It is a cheap handle: clones share one line, and a [`Wait`] or a turn keeps the line alive without it.
 ///
 /// # Fairness
 ///

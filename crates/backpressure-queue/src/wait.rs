@@ -403,7 +403,7 @@ mod tests {
     fn a_deadline_needs_a_runtime_only_to_wait_and_a_panic_without_one_leaves_the_line() {
         let line = Line::new(9);
         let turn_1 = turn(poll(&mut Box::pin(line.wait().until(Instant::now()))));
-        let mut second = Box::pin(line.wait().until(Instant::now()));
+        let mut second = Box::pin(line.wait().until(Instant::now() + Duration::from_secs(3_600)));
         assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut second))).is_err());
         drop(second);
         assert_eq!(line.len(), 1);

@@ -57,8 +57,9 @@ impl Enter {
     /// Bounds the wait: if no place has come by then, the waiter leaves the line with [`LineError::Expired`].
     ///
     /// The place goes before the deadline: a waiter that can have it when it is polled gets it, even late. So a deadline that has
-    /// passed already still takes a place that is free, and means "do not wait". The timer is tokio's, with a resolution of 1 ms,
-    /// and paused time drives it; it is made when the future has to wait, not before. Of several deadlines the first counts.
+    /// passed already still takes a place that is free, and means "do not wait": it takes nobody's place in line. The timer is
+    /// tokio's, with a resolution of 1 ms, and paused time drives it; it is made when the future has to wait, not before. Of
+    /// several deadlines the first counts.
     pub fn until(mut self, deadline: Instant) -> Self {
         self.sooner(Some(deadline));
         self
@@ -80,7 +81,7 @@ impl Enter {
                 Some(outcome) => return Poll::Ready(outcome),
                 None => ticket,
             },
-            None => match gate.join(*this.load, context.waker()) {
+            None => match gate.join(*this.load, *this.deadline, context.waker()) {
                 Standing::Settled(outcome) => return Poll::Ready(outcome),
                 Standing::Waiting(ticket, patience) => {
                     // Kept before the timer can panic: without the ticket, dropping the future would leave a waiter in the line

@@ -11,6 +11,7 @@ use std::time::Duration;
 use backpressure_core::{Class, DrainRate, Overflow, Timestamp};
 
 use super::Shared;
+use super::idle::Watchers;
 use super::waiters::{End, Status, Ticket, Waiters};
 use super::word::Word;
 use crate::{LineError, Order};
@@ -20,7 +21,7 @@ use crate::{LineError, Order};
 pub(super) struct Settings {
     /// How many wait.
     pub(super) queue: usize,
-    /// How much they weigh together.
+    /// How much they weigh together; `u64::MAX` is no bound.
     pub(super) queue_weight: u64,
     pub(super) order: Order,
     pub(super) overflow: Overflow,
@@ -32,23 +33,14 @@ pub(super) struct Settings {
 #[derive(Default)]
 pub(super) struct State {
     waiters: Waiters,
-    /// How much those who wait weigh.
-    weight: u64,
+    /// How much those who wait weigh: 2²¹ times 2⁶⁴ at the most.
+    weight: u128,
     /// Since when somebody has been waiting without a break.
     standing_since: Option<Timestamp>,
     drain: DrainRate,
-    open: Open,
-    /// Those who wait for the gate to be empty.
-    watchers: Vec<Waker>,
-}
-
-/// For whom a gate is open still: less and less.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Open {
-    #[default]
-    All,
-    Waiters,
-    Nobody,
+    /// Whether newcomers are refused.
+    is_closed: bool,
+    watchers: Watchers,
 }
 
 /// Who comes.
@@ -104,15 +96,29 @@ impl Settings {
 }
 
 impl State {
-    pub(super) const fn weight(&self) -> u64 {
-        self.weight
+    pub(super) fn weight(&self) -> u64 {
+        u64::try_from(self.weight).unwrap_or(u64::MAX)
+    }
+
+    /// Takes a place that is free where nobody waits.
+    pub(super) fn try_enter(&mut self, gate: &Shared, class: Class) -> bool {
+        let mut word = gate.load();
+        while !self.is_closed && word.waiting() == 0 && word.in_use() < gate.settings.ceiling(class, word.places()) {
+            match change(gate, word, word.entered()) {
+                Ok(()) => return true,
+                Err(changed) => word = changed,
+            }
+        }
+        false
     }
 
     /// Lets a newcomer in, puts it in line, or refuses it; returns also what wakes those whose places in line it took.
-    pub(super) fn join(&mut self, gate: &Shared, load: Load, waker: &Waker, now: Timestamp) -> (Standing, Vec<Waker>) {
+    ///
+    /// One that comes without a waker has no time to wait: it takes nobody's place in line.
+    pub(super) fn join(&mut self, gate: &Shared, load: Load, waker: Option<&Waker>, now: Timestamp) -> (Standing, Vec<Waker>) {
         let mut word = gate.load();
         loop {
-            if self.open != Open::All {
+            if self.is_closed {
                 return (Standing::Settled(Err(LineError::Closed)), Vec::new());
             }
             let settings = &gate.settings;
@@ -127,6 +133,7 @@ impl State {
                 Ok(evicted) => evicted,
                 Err(error) => return (Standing::Settled(Err(error)), Vec::new()),
             };
+            let Some(waker) = waker else { return (Standing::Settled(Err(LineError::Expired)), Vec::new()) };
             // One step: an exit either sees the waiter or comes before this and is seen here. (Where some are evicted, others
             // wait already, and nobody else changes the word.)
             match change(gate, word, word.joined(evicted.len())) {
@@ -139,7 +146,7 @@ impl State {
     /// Returns how a newcomer would be refused.
     pub(super) fn refusal(&self, gate: &Shared, load: Load) -> Option<LineError> {
         let word = gate.load();
-        if self.open != Open::All {
+        if self.is_closed {
             return Some(LineError::Closed);
         }
         if word.in_use() < gate.settings.ceiling(load.class, word.places()) && self.ahead_of(load.class) == 0 {
@@ -214,8 +221,8 @@ impl State {
         update(gate, |word| word.with_places(places));
     }
 
-    pub(super) fn close(&mut self, gate: &Shared, open: Open) {
-        self.open = self.open.max(open);
+    pub(super) fn close(&mut self, gate: &Shared) {
+        self.is_closed = true;
         // Nobody enters without the lock from now on.
         update(gate, |word| word.watched(true));
     }
@@ -234,20 +241,30 @@ impl State {
             End::Oldest => self.ahead_of(class),
             End::Newest => above,
         };
-        self.drain.wait(ahead + 1)
+        // Those who have to leave before the place of one more is among those that are open to its class.
+        let word = gate.load();
+        let too_many = word.in_use().saturating_sub(gate.settings.ceiling(class, word.places()));
+        self.drain.wait(ahead + too_many + 1)
     }
 
-    /// Returns whether the gate is empty; if it is not, has this woken when it is.
-    pub(super) fn watch(&mut self, gate: &Shared, waker: &Waker) -> bool {
-        // First: an exit from now on takes the lock.
-        update(gate, |word| word.watched(true));
-        if gate.load().is_empty() {
-            return true;
+    /// Returns whether the gate is empty, and a waker to drop; if it is not, has this one woken when it is.
+    pub(super) fn watch(&mut self, gate: &Shared, number: &mut Option<u64>, waker: &Waker) -> (bool, Option<Waker>) {
+        let mut word = gate.load();
+        while !word.is_empty() {
+            // One step: the last exit either sees that it is watched or comes before this and is seen here.
+            match change(gate, word, word.watched(true)) {
+                Ok(()) => return (false, self.watchers.set(number, waker)),
+                Err(changed) => word = changed,
+            }
         }
-        if !self.watchers.iter().any(|watcher| watcher.will_wake(waker)) {
-            self.watchers.push(waker.clone());
-        }
-        false
+        (true, self.unwatch(gate, number))
+    }
+
+    /// Forgets one who watched; returns a waker to drop.
+    pub(super) fn unwatch(&mut self, gate: &Shared, number: &mut Option<u64>) -> Option<Waker> {
+        let unused = self.watchers.remove(number.take()?);
+        self.note_the_end_of_the_watch(gate);
+        unused
     }
 
     /// Returns those to be told that the gate is empty, if it is.
@@ -255,10 +272,9 @@ impl State {
         if !gate.load().is_empty() {
             return Vec::new();
         }
-        if self.open == Open::All {
-            update(gate, |word| word.watched(false));
-        }
-        mem::take(&mut self.watchers)
+        let wakers = self.watchers.take();
+        self.note_the_end_of_the_watch(gate);
+        wakers
     }
 
     /// Puts a newcomer in line, and those out of it who have to go.
@@ -268,7 +284,7 @@ impl State {
             Order::Adaptive(codel) => Some(codel.patience(Some(since), now)),
             Order::Fifo | Order::Lifo => None,
         };
-        self.weight += load.weight;
+        self.weight += u128::from(load.weight);
         let ticket = self.waiters.push(load.class, load.weight, waker.clone());
         let wakers = evicted.into_iter().filter_map(|ticket| self.settle(gate, ticket, Err(LineError::Evicted))).collect();
         (Standing::Waiting(ticket, patience), wakers)
@@ -281,9 +297,9 @@ impl State {
             return Err(LineError::TooHeavy);
         }
         let (queue, queue_weight) = if overflow == Overflow::Block { (Word::MOST, u64::MAX) } else { (queue, queue_weight) };
+        let room = if queue_weight == u64::MAX { u128::MAX } else { u128::from(queue_weight - load.weight) };
         let (mut waiting, mut weight) = (word.waiting(), self.weight);
-        let fits =
-            |waiting, weight: u64| waiting < queue && weight.checked_add(load.weight).is_some_and(|sum| sum <= queue_weight);
+        let fits = |waiting, weight| waiting < queue && weight <= room;
         let mut evicted = Vec::new();
         // The lowest class first; of its own class only where the oldest gives way.
         let lowest = load.class.rank() + usize::from(overflow != Overflow::DropOldest);
@@ -292,7 +308,7 @@ impl State {
             let mut next = self.waiters.at(*class, end);
             while let Some(ticket) = next.filter(|_| !fits(waiting, weight)) {
                 waiting -= 1;
-                weight -= self.waiters.weight(ticket);
+                weight -= u128::from(self.waiters.weight(ticket));
                 next = self.waiters.after(ticket, end);
                 evicted.push(ticket);
             }
@@ -323,7 +339,7 @@ impl State {
 
     /// Ends a wait that the word no longer counts; returns what wakes its owner.
     fn settle(&mut self, gate: &Shared, ticket: Ticket, outcome: Result<(), LineError>) -> Option<Waker> {
-        self.weight -= self.waiters.weight(ticket);
+        self.weight -= u128::from(self.waiters.weight(ticket));
         self.note_the_end_of_the_line(gate);
         self.waiters.settle(ticket, outcome)
     }
@@ -333,7 +349,7 @@ impl State {
         let weight = self.waiters.weight(ticket);
         let status = self.waiters.remove(ticket)?;
         if matches!(status, Status::Waiting(_)) {
-            self.weight -= weight;
+            self.weight -= u128::from(weight);
             update(gate, Word::gone);
             self.note_the_end_of_the_line(gate);
         }
@@ -343,6 +359,13 @@ impl State {
     fn note_the_end_of_the_line(&mut self, gate: &Shared) {
         if gate.load().waiting() == 0 {
             self.standing_since = None;
+        }
+    }
+
+    /// Has those who need not wait pass without the lock again, where nobody watches any more.
+    fn note_the_end_of_the_watch(&self, gate: &Shared) {
+        if !self.is_closed && self.watchers.is_empty() {
+            update(gate, |word| word.watched(false));
         }
     }
 }

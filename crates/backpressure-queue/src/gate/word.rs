@@ -4,7 +4,7 @@ use std::fmt;
 
 /// How many places there are, how many are in use, how many wait, and whether somebody is to be told when it is empty.
 ///
-/// From the lowest bit: 21 bits of places, 21 of places in use, 21 of waiters, 1 of attention.
+/// From the lowest bit: 21 bits of places, 21 of places in use, 21 of waiters, 1 that is set while the gate is watched or closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
@@ -57,7 +57,8 @@ impl Word {
 
     /// The word with one more waiter, and so many fewer.
     pub(super) const fn joined(self, evicted: usize) -> Self {
-        Self(self.0 + WAITER - evicted as u64 * WAITER)
+        // In this order: a line of `MOST` has no room for one more in between.
+        Self(self.0 - evicted as u64 * WAITER + WAITER)
     }
 
     pub(super) const fn gone(self) -> Self {
