@@ -1,0 +1,90 @@
+//! Work whose deadline cannot be met is never started.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use tokio::time::Instant;
+use tower::Layer;
+use tower_backpressure::{Deadline, LoadShedLayer, Reason};
+
+use super::{call, get, now, poll, refusal, worker};
+
+fn within(left: Duration) -> Request<Body> {
+    let mut request = get("/");
+    request.extensions_mut().insert(Deadline::After(left));
+    request
+}
+
+fn reason<B>(response: &Response<B>) -> Option<Reason> {
+    refusal(response).map(|rejection| rejection.reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_is_refused_though_a_place_is_free() {
+    let layer = LoadShedLayer::new(1);
+    let (handle, service) = (layer.handle(), layer.layer(worker().0));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut at = get("/");
+    at.extensions_mut().insert(Deadline::At((Instant::now() - Duration::from_millis(1)).into_std()));
+    let expired_call = Request::post("/").header("grpc-timeout", "0m").body(Body::empty()).unwrap();
+    for request in [within(Duration::ZERO), at, expired_call] {
+        assert_eq!(reason(&now(&mut call(&service, request))), Some(Reason::DeadlineTooNear));
+    }
+    assert_eq!((handle.in_flight(), handle.shed().deadline_too_near, handle.overloaded()), (0, 3, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_leaves_unserved_when_its_deadline_passes() {
+    let layer = LoadShedLayer::new(1).queue(9).max_wait(Duration::from_secs(60));
+    let (handle, service) = (layer.handle(), layer.layer(worker().0));
+    let mut first = call(&service, get("/"));
+    assert!(poll(&mut first).is_pending());
+    let began = Instant::now();
+    let refused = call(&service, within(Duration::from_millis(70))).await;
+    assert_eq!((reason(&refused), began.elapsed()), (Some(Reason::DeadlineTooNear), Duration::from_millis(70)));
+    assert_eq!((handle.in_flight(), handle.waiting()), (1, 0));
+}
+
+/// The place comes in time, its owner looks too late.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_noticed_after_the_deadline_goes_to_the_next() {
+    let layer = LoadShedLayer::new(1).queue(9).max_wait(Duration::from_secs(60));
+    let (handle, service) = (layer.handle(), layer.layer(worker().0));
+    let mut first = call(&service, get("/"));
+    let (mut late, mut next) = (call(&service, within(Duration::from_millis(70))), call(&service, get("/")));
+    for request in [&mut first, &mut late, &mut next] {
+        assert!(poll(request).is_pending());
+    }
+    drop(first);
+    tokio::time::advance(Duration::from_millis(71)).await;
+    assert_eq!(reason(&now(&mut late)), Some(Reason::DeadlineTooNear));
+    assert!(poll(&mut next).is_pending());
+    assert_eq!((handle.in_flight(), handle.waiting()), (1, 0), "the next one works");
+}
+
+/// Ten places in use, one of them given back every 10 ms.
+#[tokio::test(start_paused = true)]
+async fn where_the_expected_wait_is_longer_than_what_is_left_nobody_waits_in_vain() {
+    let layer = LoadShedLayer::new(1).queue(1_000).max_wait(Duration::from_secs(60));
+    let (handle, service) = (layer.handle(), layer.layer(worker().0));
+    let mut working = vec![call(&service, get("/"))];
+    assert!(poll(&mut working[0]).is_pending());
+    for _ in 0..30 {
+        working.push(call(&service, get("/")));
+        assert!(poll(working.last_mut().unwrap()).is_pending());
+        tokio::time::advance(Duration::from_millis(10)).await;
+        drop(working.remove(0));
+        assert!(poll(&mut working[0]).is_pending());
+    }
+    let mut line: Vec<_> = (0..20).map(|_| call(&service, get("/"))).collect();
+    assert!(line.iter_mut().all(|request| poll(request).is_pending()));
+    // 21 are ahead, 10 ms each.
+    let refused = now(&mut call(&service, within(Duration::from_millis(150))));
+    assert_eq!(reason(&refused), Some(Reason::DeadlineTooNear));
+    let wait = refusal(&refused).unwrap().retry_after.unwrap();
+    assert!((Duration::from_secs(1)..Duration::from_millis(1_500)).contains(&wait), "{wait:?}: at least a second");
+    let mut patient = call(&service, within(Duration::from_millis(300)));
+    assert!(poll(&mut patient).is_pending());
+    assert_eq!(handle.waiting(), 21);
+}
