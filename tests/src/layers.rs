@@ -364,7 +364,7 @@ pub fn request() -> Request<()> {
 
 /// Polls one request once, as a host does, and drops it: `None` where it waits.
 pub fn at_once(service: &impl Tower) -> Option<Fate> {
-    service.clone().oneshot(request()).now_or_never().map(|answer| Fate::of(answer))
+    service.clone().oneshot(request()).now_or_never().map(Fate::of)
 }
 
 /// Sends one request and waits for what becomes of it.
