@@ -86,10 +86,17 @@
 
 mod error;
 mod line;
+mod overflow;
+mod queue;
 mod slab;
 mod sync;
 mod wait;
 
 pub use error::LineError;
 pub use line::{Line, Order};
+pub use overflow::Overflow;
+pub use queue::{
+    Class, Counts, Displaced, Item, Load, Queue, QueueBuilder, QueueError, Received, Receiver, Refused, SendError, Sender,
+    Sending, Sent, TryRecvError,
+};
 pub use wait::{Turn, Wait};

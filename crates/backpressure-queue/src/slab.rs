@@ -64,6 +64,14 @@ impl<T> Slab<T> {
         entry.value.as_mut()
     }
 
+    /// The oldest value and its ticket.
+    pub(crate) fn front_mut(&mut self) -> Option<(Ticket, &mut T)> {
+        let index = self.first;
+        let entry = self.entries.get_mut(index)?;
+        let ticket = Ticket { index, serial: entry.serial };
+        Some((ticket, entry.value.as_mut()?))
+    }
+
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         self.get_mut(ticket)?;
         self.unlink(ticket.index)
@@ -195,6 +203,8 @@ mod tests {
                 (previous, index) = (index, entry.next);
             }
             assert_eq!((index, self.slab.last), (NONE, previous));
+            let front = self.slab.clone().front_mut().map(|(ticket, value)| (ticket, *value));
+            assert_eq!(front.as_ref(), self.model.front());
             let (mut free, mut index) = (0, self.slab.free);
             while let Some(entry) = self.slab.entries.get(index) {
                 assert_eq!(entry.value, None);

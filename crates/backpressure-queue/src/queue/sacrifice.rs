@@ -1,0 +1,76 @@
+//! Who goes when room is needed: the order that [`Class`] states.
+
+use std::mem;
+
+use super::item::{Class, Item, Load};
+use super::outcome::{Displaced, Sent};
+use super::store::{Entry, Slot, Store};
+
+impl<T> Store<T> {
+    /// Whether the item would fit if all went that it may displace.
+    pub(super) fn can_make_room(&self, item: &Item<T>) -> bool {
+        self.kept(item.class).has_room(self.limit, item.weight)
+    }
+
+    /// Evicts until the item fits, which [`can_make_room`](Self::can_make_room) has promised.
+    pub(super) fn make_room(&mut self, item: &Item<T>, sent: &mut Sent<T>) {
+        while !self.fits(item.class, item.weight) {
+            let Some(evicted) = self.evict(item.class) else {
+                return;
+            };
+            sent.push(Displaced::Evicted(evicted));
+        }
+    }
+
+    /// What an arriving item of this class may not displace. The one whose place it takes is no part of it.
+    fn kept(&self, arriving: Class) -> Load {
+        let Some(extra) = &self.extra else {
+            return Load::ZERO;
+        };
+        match arriving {
+            Class::Droppable => extra.durable.saturating_add(extra.conflated),
+            Class::Conflated(_) | Class::Durable | Class::Urgent => extra.durable,
+        }
+    }
+
+    fn evict(&mut self, arriving: Class) -> Option<Item<T>> {
+        let index = self.cheapest(arriving)?;
+        let item = if index == 0 { self.take_front()? } else { self.take_from_middle(index)? };
+        let extra = self.extra();
+        extra.counts.evicted += 1;
+        if index == 0 {
+            extra.missed = extra.missed.saturating_add(Load { items: 1, weight: item.weight });
+        }
+        Some(item)
+    }
+
+    /// Finds the item that goes first for one of this class.
+    fn cheapest(&mut self, arriving: Class) -> Option<usize> {
+        let Some(extra) = &mut self.extra else {
+            return (!self.slots.is_empty()).then_some(0);
+        };
+        let droppable = extra.oldest_droppable(&self.slots);
+        if droppable.is_some() || arriving == Class::Droppable {
+            return droppable;
+        }
+        extra.oldest_conflated(&self.slots, arriving)
+    }
+
+    fn take_from_middle(&mut self, index: usize) -> Option<Item<T>> {
+        let slot = self.slots.get_mut(index)?;
+        let Slot::Item(Entry { item, .. }) = slot else {
+            return None;
+        };
+        let gap = Load { items: 1, weight: item.weight };
+        let Slot::Item(entry) = mem::replace(slot, Slot::Gap(gap)) else {
+            return None;
+        };
+        self.load.remove(gap.weight);
+        if let Some(extra) = &mut self.extra {
+            extra.left(&entry.item);
+            extra.gaps += 1;
+            extra.join_gaps(&mut self.slots);
+        }
+        Some(entry.item)
+    }
+}
