@@ -176,6 +176,13 @@ impl<T> Extra<T> {
 }
 
 impl<T> Slot<T> {
+    pub(super) const fn weight(&self) -> u64 {
+        match self {
+            Self::Item(entry) => entry.item.weight,
+            Self::Gap(gap) => gap.weight,
+        }
+    }
+
     const fn class(&self) -> Option<Class> {
         match self {
             Self::Item(entry) => Some(entry.item.class),

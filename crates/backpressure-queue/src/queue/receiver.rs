@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
 use super::Queue;
 use super::item::Load;
 use super::outcome::{Received, TryRecvError};
+use super::state::State;
 
 /// The end of a [`Queue`] that is received from: there is one. It is a [`Stream`] of what [`recv`](Self::recv) returns.
 ///
@@ -55,10 +56,9 @@ impl<T> Receiver<T> {
     /// [`TryRecvError::Empty`]; [`TryRecvError::Closed`] once the queue is also closed.
     #[inline]
     pub fn try_recv(&mut self) -> Result<Received<T>, TryRecvError> {
-        self.queue.update(|state, after| match state.recv(after) {
-            Some(received) => Ok(received),
-            None if state.is_closed() => Err(TryRecvError::Closed),
-            None => Err(TryRecvError::Empty),
+        self.take_or(|state| {
+            let reason = if state.is_closed() { TryRecvError::Closed } else { TryRecvError::Empty };
+            (reason, None)
         })
     }
 
@@ -67,14 +67,11 @@ impl<T> Receiver<T> {
     /// While it is pending, the waker of the last poll is kept, and woken by the next item or the end.
     #[inline]
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Received<T>>> {
-        self.queue.update(|state, after| match state.recv(after) {
-            Some(received) => Poll::Ready(Some(received)),
-            None if state.is_closed() => Poll::Ready(None),
-            None => {
-                state.await_item(context.waker(), after);
-                Poll::Pending
-            }
-        })
+        let taken = self.take_or(|state| match state.is_closed() {
+            true => (Poll::Ready(None), None),
+            false => (Poll::Pending, state.await_item(context.waker())),
+        });
+        taken.map_or_else(|other| other, |received| Poll::Ready(Some(received)))
     }
 
     /// Returns what was lost after the item received last and before the next, or before the end if there is none.
@@ -83,6 +80,25 @@ impl<T> Receiver<T> {
     #[must_use]
     pub fn missed(&self) -> Load {
         self.queue.state.lock().store.missed()
+    }
+
+    /// Takes out the next item, or does what is to be done without one. The waker that comes out of that is dropped without the
+    /// lock.
+    #[inline]
+    fn take_or<E>(&mut self, otherwise: impl FnOnce(&mut State<T>) -> (E, Option<Waker>)) -> Result<Received<T>, E> {
+        let mut state = self.queue.state.lock();
+        let Some(received) = state.store.pop() else {
+            let (error, unused) = otherwise(&mut state);
+            drop(state);
+            drop(unused);
+            return Err(error);
+        };
+        let sender = state.call_first();
+        drop(state);
+        if let Some(waker) = sender {
+            waker.wake();
+        }
+        Ok(received)
     }
 }
 

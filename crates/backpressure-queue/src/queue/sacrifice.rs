@@ -35,13 +35,13 @@ impl<T> Store<T> {
 
     fn evict(&mut self, arriving: Class) -> Option<Item<T>> {
         let index = self.cheapest(arriving)?;
-        let item = if index == 0 { self.take_front()? } else { self.take_from_middle(index)? };
-        let extra = self.extra();
-        extra.counts.evicted += 1;
-        if index == 0 {
-            extra.missed = extra.missed.saturating_add(Load { items: 1, weight: item.weight });
+        self.extra().counts.evicted += 1;
+        if index > 0 {
+            return self.take_from_middle(index);
         }
-        Some(item)
+        let weight = self.slots.front().map_or(0, Slot::weight);
+        let missed = self.extra().missed.saturating_add(Load { items: 1, weight });
+        self.take_front(missed)
     }
 
     /// Finds the item that goes first for one of this class.

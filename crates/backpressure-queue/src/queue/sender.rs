@@ -81,7 +81,17 @@ impl<T> Sender<T> {
     #[inline]
     pub fn try_send(&self, item: impl Into<Item<T>>) -> Result<Sent<T>, SendError<T>> {
         let (item, since) = (item.into(), self.now());
-        self.queue.update(|state, after| state.try_send(item, since, after))
+        let mut state = self.queue.state.lock();
+        if !state.takes(&item) {
+            drop(state);
+            return self.queue.update(|state, after| state.try_send(item, since, after));
+        }
+        let receiver = state.push(item, since);
+        drop(state);
+        if let Some(waker) = receiver {
+            waker.wake();
+        }
+        Ok(Sent::nothing_displaced())
     }
 
     /// Sends an item; under [`Overflow::Block`](crate::Overflow::Block) it waits for room.

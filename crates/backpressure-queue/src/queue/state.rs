@@ -5,7 +5,7 @@ use std::task::Waker;
 use tokio::time::Instant;
 
 use super::item::{Class, Item, Load};
-use super::outcome::{Received, Refused, SendError, Sent};
+use super::outcome::{Refused, SendError, Sent};
 use super::store::{Discarded, Store};
 use crate::Overflow;
 use crate::slab::{Slab, Ticket};
@@ -70,8 +70,20 @@ impl<T> State<T> {
         }
     }
 
-    /// Sends an item at once, or not at all.
+    /// Whether the item needs nothing but to be [pushed](Self::push): by far the most do.
     #[inline]
+    pub(super) fn takes(&self, item: &Item<T>) -> bool {
+        !self.closed && !self.has_waiting() && self.store.takes(item)
+    }
+
+    /// Pushes an item that the queue [takes](Self::takes), and returns the receiver to wake.
+    #[inline]
+    pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) -> Option<Waker> {
+        self.store.push(item, since);
+        self.receiver.take()
+    }
+
+    /// Sends an item at once, or not at all.
     pub(super) fn try_send(
         &mut self,
         item: Item<T>,
@@ -121,19 +133,14 @@ impl<T> State<T> {
         if let (Some(waiting), Some(ticket)) = (&mut self.waiting, ticket) {
             after.unused = waiting.remove(ticket).and_then(|left| left.waker);
         }
-        self.call_first(after);
+        after.sender = self.call_first();
     }
 
-    pub(super) fn recv(&mut self, after: &mut Afterwards) -> Option<Received<T>> {
-        let received = self.store.pop()?;
-        self.call_first(after);
-        Some(received)
-    }
-
-    /// Has the receiver woken by the next item, or by the end.
-    pub(super) fn await_item(&mut self, waker: &Waker, after: &mut Afterwards) {
-        if !self.receiver.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
-            after.unused = self.receiver.replace(waker.clone());
+    /// Has the receiver woken by the next item, or by the end. Returns the waker that was to be woken before.
+    pub(super) fn await_item(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.receiver {
+            Some(registered) if registered.will_wake(waker) => None,
+            _ => self.receiver.replace(waker.clone()),
         }
     }
 
@@ -143,7 +150,7 @@ impl<T> State<T> {
 
     pub(super) fn set_overflow(&mut self, overflow: Overflow, after: &mut Afterwards) {
         self.overflow = overflow;
-        self.call_first(after);
+        after.sender = self.call_first();
     }
 
     pub(super) fn close(&mut self, after: &mut Afterwards) {
@@ -154,18 +161,17 @@ impl<T> State<T> {
 
     pub(super) fn discard(&mut self, after: &mut Afterwards) -> Discarded<T> {
         let discarded = self.store.discard();
-        self.call_first(after);
+        after.sender = self.call_first();
         discarded
     }
 
     pub(super) fn shrink_to_fit(&mut self) {
         self.store.shrink_to_fit();
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.len() == 0) {
+        if !self.has_waiting() {
             self.waiting = None;
         }
     }
 
-    #[inline]
     fn attempt(
         &mut self,
         item: Item<T>,
@@ -190,7 +196,7 @@ impl<T> State<T> {
     fn must_wait(&mut self, item: &Item<T>, ticket: Option<Ticket>) -> bool {
         let behind_others = match ticket {
             Some(ticket) => !self.is_first(ticket),
-            None => self.overflow == Overflow::Block && self.waiting.as_ref().is_some_and(|waiting| waiting.len() > 0),
+            None => self.overflow == Overflow::Block && self.has_waiting(),
         };
         behind_others
             && item.class != Class::Urgent
@@ -216,15 +222,17 @@ impl<T> State<T> {
         waiting.push_back(Waiting { class: item.class, weight: item.weight, waker: Some(waker.clone()) })
     }
 
-    /// Wakes the first of those who wait, unless it has been, if it would find room or need not wait any more.
+    /// Returns the waker of the first of those who wait, unless it has been woken, if it would find room or need not wait any more.
     #[inline]
-    fn call_first(&mut self, after: &mut Afterwards) {
-        let Some((_, first)) = self.waiting.as_mut().and_then(|waiting| waiting.front_mut()) else {
-            return;
-        };
-        if self.overflow != Overflow::Block || self.store.fits(first.class, first.weight) {
-            after.sender = first.waker.take();
-        }
+    pub(super) fn call_first(&mut self) -> Option<Waker> {
+        let (_, first) = self.waiting.as_mut()?.front_mut()?;
+        let called = self.overflow != Overflow::Block || self.store.fits(first.class, first.weight);
+        if called { first.waker.take() } else { None }
+    }
+
+    #[inline]
+    fn has_waiting(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.len() > 0)
     }
 }
 

@@ -69,6 +69,12 @@ impl<T> Store<T> {
         urgent.into_iter().chain(first).filter_map(|entry| entry.since).min()
     }
 
+    /// Whether the item needs nothing but to be pushed.
+    #[inline]
+    pub(super) fn takes(&self, item: &Item<T>) -> bool {
+        item.class == Class::Droppable && self.load.has_room(self.limit, item.weight)
+    }
+
     /// Admits an item, at the expense of others where the policy says so, or returns it with the reason why not.
     pub(super) fn offer(
         &mut self,
@@ -119,17 +125,25 @@ impl<T> Store<T> {
     /// Takes out the next item, with what was lost before it.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Received<T>> {
-        let mut missed = Load::ZERO;
-        if let Some(extra) = &mut self.extra {
-            if let Some(entry) = extra.urgent.pop_front() {
-                extra.urgent_load.remove(entry.item.weight);
-                return Some(Received { item: entry.item, missed });
-            }
-            if !self.slots.is_empty() {
-                missed = mem::take(&mut extra.missed);
-            }
+        if self.extra.is_some() {
+            return self.pop_urgent_or_marked();
         }
-        self.take_front().map(|item| Received { item, missed })
+        let Some(Slot::Item(entry)) = self.slots.pop_front() else {
+            return None;
+        };
+        self.load.remove(entry.item.weight);
+        Some(Received { item: entry.item, missed: Load::ZERO })
+    }
+
+    fn pop_urgent_or_marked(&mut self) -> Option<Received<T>> {
+        let extra = self.extra();
+        if let Some(entry) = extra.urgent.pop_front() {
+            extra.urgent_load.remove(entry.item.weight);
+            return Some(Received { item: entry.item, missed: Load::ZERO });
+        }
+        let missed = extra.missed;
+        let item = self.take_front(Load::ZERO)?;
+        Some(Received { item, missed })
     }
 
     /// Takes out everything, as a loss.
@@ -152,16 +166,15 @@ impl<T> Store<T> {
         self.extra().counts.refused += 1;
     }
 
-    /// Takes out the oldest item that is not urgent, and counts what was lost right behind it as missed.
-    #[inline]
-    pub(super) fn take_front(&mut self) -> Option<Item<T>> {
+    /// Takes out the oldest item that is not urgent. After this, so much is missed, and what was lost right behind the item.
+    pub(super) fn take_front(&mut self, missed: Load) -> Option<Item<T>> {
         let Some(Slot::Item(entry)) = self.slots.pop_front() else {
             return None;
         };
         self.load.remove(entry.item.weight);
-        if let Some(extra) = &mut self.extra {
-            extra.left_from_front(&entry.item, &mut self.slots);
-        }
+        let extra = self.extra.get_or_insert_with(|| Box::new(Extra::new(Load::ZERO)));
+        extra.missed = missed;
+        extra.left_from_front(&entry.item, &mut self.slots);
         Some(entry.item)
     }
 
@@ -186,23 +199,27 @@ impl<T> Store<T> {
     }
 
     /// Puts an item for which there is room in its place.
-    #[inline]
     fn admit(&mut self, item: Item<T>, since: Option<Instant>, sent: &mut Sent<T>) {
-        self.sent += 1;
-        if item.class != Class::Droppable {
-            match self.replace(item) {
-                Ok(superseded) => sent.push(Displaced::Superseded(superseded)),
-                Err(item) => self.push_valued(item, since),
-            }
+        if item.class == Class::Droppable {
+            self.push(item, since);
             return;
         }
-        self.load.add(item.weight);
-        self.slots.push_back(Slot::Item(Entry { item, since }));
+        match self.replace(item) {
+            Ok(superseded) => {
+                self.sent += 1;
+                sent.push(Displaced::Superseded(superseded));
+            }
+            Err(item) => {
+                let index = self.slots.len();
+                self.extra().joined_at(index, &item);
+                self.push(item, since);
+            }
+        }
     }
 
-    fn push_valued(&mut self, item: Item<T>, since: Option<Instant>) {
-        let index = self.slots.len();
-        self.extra().joined_at(index, &item);
+    #[inline]
+    pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) {
+        self.sent += 1;
         self.load.add(item.weight);
         self.slots.push_back(Slot::Item(Entry { item, since }));
     }
