@@ -9,6 +9,9 @@ mod sacrifice;
 mod sender;
 mod state;
 mod store;
+#[cfg(test)]
+#[cfg(not(backpressure_loom))]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;

@@ -317,7 +317,7 @@ impl Both<'_> {
                 assert_eq!(sent.into_iter().collect::<Vec<_>>(), expected);
                 (expected, self.model.overflow == Overflow::Block && !self.model.waiting.is_empty())
             }
-            (result, expected) => panic!("{result:?} is not {expected:?}"),
+            (result, expected) => unreachable!("{result:?} is not {expected:?}"),
         };
         let is = |evicts: fn(&Displaced<Name>) -> bool| displaced.iter().filter(|displaced| evicts(displaced)).count();
         let evicted = is(|displaced| matches!(displaced, Displaced::Evicted(_)));
