@@ -44,12 +44,12 @@ use crate::sync::{Arc, Mutex};
 ///
 /// # Memory
 ///
-/// 144 bytes and the two counts of an `Arc` make an empty queue; nothing is allocated for items before there are any. Each
-/// then takes its own size and 40 to 48 bytes, in one allocation that grows as it is used, at most doubling, and stays as long as
-/// the queue ever was (of the items that are not droppable and stay while others are evicted, up to thrice that), until
-/// [`shrink_to_fit`](Self::shrink_to_fit), [`discard`](Self::discard) or the end of the receiver. The first loss, refusal or item that
-/// is not droppable takes another allocation of about 350 bytes; a conflated item some 20 bytes more than others; a sender that
-/// waits, 56.
+/// An empty queue takes 144 bytes, in one allocation for all of its handles; nothing is allocated for items before there are any.
+/// Each then takes its own size, rounded up to 8, and 40 bytes, in one allocation that grows as it is used, at most doubling, and
+/// stays as long as the queue ever was, until [`shrink_to_fit`](Self::shrink_to_fit), [`discard`](Self::discard) or the end of the
+/// receiver. Where others are evicted from behind durable or conflated items, it may become thrice as long. The first loss, refusal
+/// or item that is not droppable takes another 240 bytes, once; a conflated item some 20 bytes more than others; a sender that waits
+/// up to 64.
 ///
 /// # Complexity
 ///

@@ -36,19 +36,17 @@ fn room_that_comes_while_a_sender_begins_to_wait_is_taken() {
 
 #[test]
 fn two_senders_that_wait_are_served_one_after_the_other() {
-    model(|| {
+    model_with(2, || {
         let (sender, mut receiver) = queue(1, Overflow::Block);
         sender.try_send(1).unwrap();
-        let others = [2, 3].map(|value| {
-            let sender = sender.clone();
-            thread::spawn(move || block_on(sender.send(value)).map(drop))
-        });
-        drop(sender);
-        let mut received = values(&mut receiver);
-        received.sort_unstable();
-        assert_eq!(received, [1, 2, 3]);
+        let mut first = waiting(sender.clone(), 2);
+        let others = [
+            thread::spawn(move || drop(block_on(first.as_mut()))),
+            thread::spawn(move || assert!(block_on(sender.send(3)).is_ok())),
+        ];
+        assert_eq!([(); 3].map(|()| block_on(receiver.recv()).unwrap().item.value), [1, 2, 3]);
         for other in others {
-            assert_eq!(other.join().unwrap(), Ok(()));
+            other.join().unwrap();
         }
     });
 }
@@ -222,8 +220,13 @@ fn a_load_that_is_read_beside_the_traffic_is_never_over_the_bound() {
 }
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
+    model_with(3, run);
+}
+
+/// For threads so many and so long that three preemptions would take half a minute.
+fn model_with(preemptions: usize, run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(run);
 }
 

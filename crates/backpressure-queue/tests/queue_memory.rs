@@ -11,6 +11,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
 fn a_queue_takes_150_bytes_while_idle_and_then_what_it_needs_and_no_more() {
+    settle();
     let region = Region::new(ALLOCATOR);
     let (sender, mut receiver) = QueueBuilder::new(1_000_000, Overflow::DropOldest).max_weight(1 << 40).build::<u64>().unwrap();
     let others = [(); 9].map(|()| (sender.clone(), sender.queue().clone()));
@@ -41,7 +42,7 @@ fn a_queue_takes_150_bytes_while_idle_and_then_what_it_needs_and_no_more() {
     assert_eq!((held(&region), region.change().allocations), full);
     let of_items = 64 * per_item;
     let of_the_first_loss = full.0 - idle - of_items;
-    assert!(of_the_first_loss <= 350, "{of_the_first_loss} bytes");
+    assert!(of_the_first_loss <= 240, "{of_the_first_loss} bytes");
     drop(receiver);
     assert_eq!(held(&region), idle + of_the_first_loss, "the receiver frees the items");
     drop(sender);
@@ -59,6 +60,17 @@ fn a_queue_takes_150_bytes_while_idle_and_then_what_it_needs_and_no_more() {
     drop((sender, receiver));
     assert_eq!(held(&region), 0);
     println!("idle {idle}, an item of 8: {per_item}, the first loss {of_the_first_loss}, 64 slots with durable ones {passed}");
+}
+
+/// Waits until the thread that started the test has done with its own allocations.
+fn settle() {
+    let mut before = None;
+    while before != Some(ALLOCATOR.stats()) {
+        before = Some(ALLOCATOR.stats());
+        for _ in 0..10_000 {
+            std::thread::yield_now();
+        }
+    }
 }
 
 fn held(region: &Region<'_, System>) -> usize {

@@ -106,6 +106,10 @@ impl<T> Sent<T> {
         Self { first: None, rest: Vec::new() }
     }
 
+    pub(super) const fn evicted(item: Item<T>) -> Self {
+        Self { first: Some(Displaced::Evicted(item)), rest: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, displaced: Displaced<T>) {
         if self.first.is_none() {
             self.first = Some(displaced);

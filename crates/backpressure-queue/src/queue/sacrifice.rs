@@ -7,12 +7,24 @@ use super::outcome::{Displaced, Sent};
 use super::store::{Entry, Slot, Store};
 
 impl<T> Store<T> {
+    /// Whether a droppable item would fit if the front went, and that is droppable.
+    #[inline]
+    pub(super) fn takes_for_oldest(&self, item: &Item<T>) -> bool {
+        let Some(Slot::Item(Entry { item: oldest, .. })) = self.slots.front() else {
+            return false;
+        };
+        let are_droppable = item.class == Class::Droppable && oldest.class == Class::Droppable;
+        are_droppable && item.weight <= self.limit.weight - (self.load.weight - oldest.weight)
+    }
+
     /// Whether the item would fit if all went that it may displace.
+    #[inline]
     pub(super) fn can_make_room(&self, item: &Item<T>) -> bool {
         self.kept(item.class).has_room(self.limit, item.weight)
     }
 
     /// Evicts until the item fits, which [`can_make_room`](Self::can_make_room) has promised.
+    #[inline]
     pub(super) fn make_room(&mut self, item: &Item<T>, sent: &mut Sent<T>) {
         while !self.fits(item.class, item.weight) {
             let Some(evicted) = self.evict(item.class) else {
@@ -23,6 +35,7 @@ impl<T> Store<T> {
     }
 
     /// What an arriving item of this class may not displace. The one whose place it takes is no part of it.
+    #[inline]
     fn kept(&self, arriving: Class) -> Load {
         let Some(extra) = &self.extra else {
             return Load::ZERO;
@@ -33,7 +46,8 @@ impl<T> Store<T> {
         }
     }
 
-    fn evict(&mut self, arriving: Class) -> Option<Item<T>> {
+    #[inline]
+    pub(super) fn evict(&mut self, arriving: Class) -> Option<Item<T>> {
         let index = self.cheapest(arriving)?;
         self.extra().counts.evicted += 1;
         if index > 0 {
@@ -45,10 +59,12 @@ impl<T> Store<T> {
     }
 
     /// Finds the item that goes first for one of this class.
+    #[inline]
     fn cheapest(&mut self, arriving: Class) -> Option<usize> {
-        let Some(extra) = &mut self.extra else {
-            return (!self.slots.is_empty()).then_some(0);
-        };
+        if let Some(Slot::Item(Entry { item: Item { class: Class::Droppable, .. }, .. })) = self.slots.front() {
+            return Some(0);
+        }
+        let extra = self.extra.as_mut()?;
         let droppable = extra.oldest_droppable(&self.slots);
         if droppable.is_some() || arriving == Class::Droppable {
             return droppable;

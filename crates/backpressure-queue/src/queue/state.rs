@@ -76,6 +76,14 @@ impl<T> State<T> {
         !self.closed && !self.has_waiting() && self.store.takes(item)
     }
 
+    /// Evicts the oldest item if that is all it takes for a droppable item to be [pushed](Self::push): what happens most in a
+    /// queue that drops its oldest and is full.
+    #[inline]
+    pub(super) fn evict_oldest_for(&mut self, item: &Item<T>) -> Option<Item<T>> {
+        let calm = !self.closed && !self.has_waiting() && self.overflow == Overflow::DropOldest;
+        if calm && self.store.takes_for_oldest(item) { self.store.evict(Class::Droppable) } else { None }
+    }
+
     /// Pushes an item that the queue [takes](Self::takes), and returns the receiver to wake.
     #[inline]
     pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) -> Option<Waker> {
@@ -84,6 +92,7 @@ impl<T> State<T> {
     }
 
     /// Sends an item at once, or not at all.
+    #[inline]
     pub(super) fn try_send(
         &mut self,
         item: Item<T>,
@@ -172,6 +181,7 @@ impl<T> State<T> {
         }
     }
 
+    #[inline]
     fn attempt(
         &mut self,
         item: Item<T>,
@@ -244,18 +254,19 @@ impl Afterwards {
     /// Wakes and drops, without the lock.
     #[inline]
     pub(super) fn run(self) {
-        if let Some(waker) = self.receiver {
-            waker.wake();
-        }
-        if let Some(waker) = self.sender {
-            waker.wake();
-        }
+        wake(self.receiver);
+        wake(self.sender);
         if let Some(mut closed) = self.closed {
             while let Some((_, waiting)) = closed.pop_front() {
-                if let Some(waker) = waiting.waker {
-                    waker.wake();
-                }
+                wake(waiting.waker);
             }
         }
+    }
+}
+
+#[inline]
+pub(super) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

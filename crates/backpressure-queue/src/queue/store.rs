@@ -76,6 +76,7 @@ impl<T> Store<T> {
     }
 
     /// Admits an item, at the expense of others where the policy says so, or returns it with the reason why not.
+    #[inline]
     pub(super) fn offer(
         &mut self,
         item: Item<T>,
@@ -102,6 +103,7 @@ impl<T> Store<T> {
         Ok(sent)
     }
 
+    #[inline]
     pub(super) fn is_too_heavy(&self, item: &Item<T>) -> bool {
         if item.class != Class::Urgent {
             return item.weight > self.limit.weight;
@@ -111,10 +113,12 @@ impl<T> Store<T> {
     }
 
     /// Whether the item takes the place of another and weighs no more: it needs no room.
+    #[inline]
     pub(super) fn needs_no_room(&self, class: Class, weight: u64) -> bool {
         self.replaced_weight(class).is_some_and(|replaced| weight <= replaced)
     }
 
+    #[inline]
     pub(super) fn fits(&self, class: Class, weight: u64) -> bool {
         match self.replaced_weight(class) {
             Some(replaced) => weight.saturating_sub(replaced) <= self.limit.weight - self.load.weight,
@@ -167,6 +171,7 @@ impl<T> Store<T> {
     }
 
     /// Takes out the oldest item that is not urgent. After this, so much is missed, and what was lost right behind the item.
+    #[inline]
     pub(super) fn take_front(&mut self, missed: Load) -> Option<Item<T>> {
         let Some(Slot::Item(entry)) = self.slots.pop_front() else {
             return None;
@@ -199,6 +204,7 @@ impl<T> Store<T> {
     }
 
     /// Puts an item for which there is room in its place.
+    #[inline]
     fn admit(&mut self, item: Item<T>, since: Option<Instant>, sent: &mut Sent<T>) {
         if item.class == Class::Droppable {
             self.push(item, since);
