@@ -53,8 +53,9 @@ use crate::sync::{Arc, Mutex};
 ///
 /// # Complexity
 ///
-/// All methods but `discard` and `shrink_to_fit` take constant time under one lock, amortised. No waker is woken or dropped,
-/// and no item is dropped, under it.
+/// All methods but `discard` and `shrink_to_fit` take constant time under one lock, amortised; so does each eviction, except one
+/// for a conflated item that is heavier than the one it replaces, which may look at all that is inside. No waker is woken or
+/// dropped, and no item is dropped, under the lock.
 pub struct Queue<T> {
     state: Arc<Mutex<State<T>>>,
 }

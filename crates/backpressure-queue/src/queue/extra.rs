@@ -93,22 +93,21 @@ impl<T> Extra<T> {
         }
     }
 
-    /// Finds the oldest droppable item.
+    /// Finds the oldest droppable item. What was looked at is not looked at again, also if there is none.
     pub(super) fn oldest_droppable(&mut self, slots: &VecDeque<Slot<T>>) -> Option<usize> {
         let from = self.index(self.droppable_from.max(self.base));
-        let index = from + slots.range(from..).position(|slot| matches!(slot.class(), Some(Class::Droppable)))?;
-        self.droppable_from = self.base + index as u64;
-        Some(index)
+        let found = (from..slots.len()).find(|&index| slots[index].class() == Some(Class::Droppable));
+        self.droppable_from = self.base + found.unwrap_or(slots.len()) as u64;
+        found
     }
 
-    /// Finds the oldest conflated item other than the one whose place the arriving one takes.
+    /// Finds the oldest conflated item other than the one whose place the arriving one takes. That one is passed each time.
     pub(super) fn oldest_conflated(&mut self, slots: &VecDeque<Slot<T>>, arriving: Class) -> Option<usize> {
-        let is_conflated = |slot: &Slot<T>| matches!(slot.class(), Some(Class::Conflated(_)));
+        let is_conflated = |index: &usize| matches!(slots[*index].class(), Some(Class::Conflated(_)));
         let from = self.index(self.conflated_from.max(self.base));
-        let first = from + slots.range(from..).position(is_conflated)?;
-        self.conflated_from = self.base + first as u64;
-        let is_another = |slot: &Slot<T>| is_conflated(slot) && slot.class() != Some(arriving);
-        Some(first + slots.range(first..).position(is_another)?)
+        let first = (from..slots.len()).find(is_conflated);
+        self.conflated_from = self.base + first.unwrap_or(slots.len()) as u64;
+        (first?..slots.len()).filter(is_conflated).find(|&index| slots[index].class() != Some(arriving))
     }
 
     /// Joins neighbouring gaps once most slots are gaps, so that there are never more than thrice as many slots as items.

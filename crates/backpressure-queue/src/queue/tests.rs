@@ -181,6 +181,17 @@ fn evictions_behind_durable_items_leave_no_more_slots_than_thrice_the_items() {
     assert_eq!((received, missed + receiver.missed().items), (4, 10_000 - 4));
 }
 
+/// Each search begins where the last one ended: if it began at the front, this would take minutes.
+#[test]
+fn a_long_queue_without_droppable_items_evicts_as_fast_as_a_short_one() {
+    let (sender, _receiver) = queue::<u64>(100_000, Overflow::DropOldest);
+    sender.try_send(Item::new(0).class(Class::Durable)).unwrap();
+    for key in 0..400_000 {
+        sender.try_send(Item::new(key).class(Class::Conflated(key))).unwrap();
+    }
+    assert_eq!(sender.queue().counts().evicted, 300_001);
+}
+
 #[test]
 fn a_heavy_item_that_waits_is_not_overtaken_by_light_ones() {
     let (sender, mut receiver) = QueueBuilder::new(9, Overflow::Block).max_weight(10).build::<u64>().unwrap();
