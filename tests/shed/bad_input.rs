@@ -41,7 +41,6 @@ fn shares_of_the_whole_or_more_are_refused_at_construction() {
 }
 
 #[test]
-#[expect(clippy::reversed_empty_ranges, reason = "that is the mistake")]
 fn an_empty_range_of_retry_times_is_refused_at_construction() {
     let message = message(|| LoadShedLayer::new(1).retry_after(Duration::from_secs(9)..=Duration::from_secs(1)));
     assert_eq!(message, "the least Retry-After, 9s, is more than the most, 1s");

@@ -41,7 +41,7 @@ impl Drop for Visit {
     }
 }
 
-/// Numbers that look random, the same for the same seed (Steele, Lea and Flood, "SplitMix").
+/// Numbers that look random, the same for the same seed (`SplitMix64` of Steele, Lea and Flood).
 struct Dice(u64);
 
 impl Dice {

@@ -1,6 +1,9 @@
 //! What happens at a bound.
 
 /// What a full queue does with what arrives.
+///
+/// "Newest" means what arrives, not the newest of what is inside: some libraries use the same name for the latter. Where what
+/// arrives and what is inside are not worth the same, whoever has the queue says what goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "at a bound one can only sacrifice the old, refuse the new, or wait")]
 pub enum Overflow {

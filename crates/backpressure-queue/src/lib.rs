@@ -1,4 +1,4 @@
-//! Waits: bounded lines of waiters with an order, a deadline and a stated behaviour at the bound.
+//! Waits: bounded lines of waiters and bounded queues of items, each with a stated behaviour at the bound.
 //!
 //! A [`Gate`] bounds how many are inside at once, and how many wait in front of it: the places of a service that sheds. A
 //! [`Line`] is the gate with one place, for those who must come one after the other.
@@ -73,6 +73,45 @@
 //! # }
 //! ```
 //!
+//! # The queue
+//!
+//! A [`Queue`] bounds how many items wait to be received, and what they weigh together; an [`Overflow`] says what becomes of one
+//! that arrives when it is full, and a [`ItemClass`] what an item is worth then. Each sender learns what became of its item, and the
+//! receiver what it missed. Use it between one that produces and one that cannot always keep up, as a connection. Where nothing is
+//! to be dropped and nothing weighs, tokio's `mpsc` does.
+//!
+//! ```
+//! use backpressure_queue::{ItemClass, Displaced, Item, Load, Overflow, QueueBuilder};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (sender, mut receiver) = QueueBuilder::new(3, Overflow::DropOldest).max_weight(1_000).build::<&str>()?;
+//! sender.try_send("tick 1")?;
+//! sender.try_send(Item::new("order 7 accepted").class(ItemClass::Durable))?;
+//! sender.try_send(Item::new("price: 10").class(ItemClass::Conflated(1)))?;
+//!
+//! // The newer price takes the place of the older one.
+//! let sent = sender.try_send(Item::new("price: 11").class(ItemClass::Conflated(1)))?;
+//! assert!(matches!(sent.into_iter().next(), Some(Displaced::Superseded(old)) if old.value == "price: 10"));
+//!
+//! // The queue is full: the oldest of what may be dropped goes, and comes back to the sender.
+//! let sent = sender.try_send("tick 2")?;
+//! assert!(matches!(sent.into_iter().next(), Some(Displaced::Evicted(old)) if old.value == "tick 1"));
+//!
+//! // The receiver learns that something is missing, before the first item after it.
+//! let first = receiver.recv().await.expect("three are inside");
+//! assert_eq!((first.item.value, first.missed), ("order 7 accepted", Load { items: 1, weight: 1 }));
+//!
+//! drop(sender);
+//! let mut rest = Vec::new();
+//! while let Some(received) = receiver.recv().await {
+//!     rest.push(received.item.value);
+//! }
+//! assert_eq!(rest, ["price: 11", "tick 2"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Hazards
 //!
 //! - **An abandoned head.** Whoever has the turn or a place, or was woken for it, and is then neither polled nor dropped blocks the line: a
@@ -82,20 +121,31 @@
 //! - **Two turns.** Whoever waits for the turn of a line while holding it waits for itself; so does a cycle of lines. Give such a
 //!   wait a deadline.
 //! - **Cancellation.** Dropping a [`Wait`] gives its place back and lets those behind move up; a second try starts at the back.
+//! - **Items that are evicted** are in the [`Sent`] that the sender gets, and dropped with it: whoever owes somebody an answer for
+//!   them looks into it.
+//! - **An abandoned sender.** What is said of the head of a line holds for the first of the senders that wait under
+//!   [`Overflow::Block`].
 //! - **Time.** A [`Wait`] with a deadline that has to wait panics outside of a tokio runtime with time enabled. One without a
 //!   deadline needs no runtime.
-//! - **Clones share.** `clone` makes a handle of the same line or gate. [`order`](Line::order) and the other settings make a new
-//!   one.
-//! - **Memory.** 56 bytes for each waiter of the longest line there ever was, at most doubled. A [`Wait`] and an
-//!   [`Enter`] allocate nothing else.
+//! - **Clones share.** `clone` makes a handle of the same line, gate or queue. [`order`](Line::order) and the other settings make a
+//!   new one.
+//! - **Memory.** A line or gate: 56 bytes for each waiter of the longest line there ever was, at most doubled; a [`Wait`] and an
+//!   [`Enter`] allocate nothing else. A [`Queue`]: 144 bytes, and 40 for each item beside itself.
 
 mod error;
 mod gate;
 mod line;
+mod queue;
+mod slab;
 mod sync;
 mod wait;
 
+pub use backpressure_core::Overflow;
 pub use error::LineError;
 pub use gate::{Enter, Gate, Idle, Place};
 pub use line::{Line, Order};
+pub use queue::{
+    Counts, Displaced, Item, ItemClass, Load, Queue, QueueBuilder, QueueError, Received, Receiver, Refused, SendError, Sender,
+    Sending, Sent, TryRecvError,
+};
 pub use wait::{Turn, Wait};

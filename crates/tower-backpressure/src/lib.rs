@@ -260,6 +260,8 @@ pub use backpressure_load_shed::{
     ByResult, ByStatus, HeldPlace, LoadShed, LoadShedHandle, LoadShedLayer, NotDrained, ResponseHead, Shed, Until, UntilBodyEnd,
     UntilResponse,
 };
+#[doc(no_inline)]
+pub use backpressure_queue as queue;
 pub use backpressure_queue::{Enter, Gate, Idle, Line, LineError, Order, Place, Turn, Wait};
 pub use backpressure_rate_limit::{
     And, Carry, Charge, Charged, FixedWindowLayer, Keyed, LeakyBucketLayer, Metered, RateLimit, RateLimitLayer, Rated,
