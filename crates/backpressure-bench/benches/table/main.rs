@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench -p backpressure-bench                    the whole table, some minutes
 //! cargo bench -p backpressure-bench -- keyed           the rows with `keyed` in their name
-//! cargo bench -p backpressure-bench -- instructions    instructions an operation; needs valgrind
+//! cargo bench -p backpressure-bench -- instructions    instructions an operation; needs valgrind; a part of a name may follow
 //! ```
 //!
 //! # How to read it
@@ -59,6 +59,7 @@ mod layer;
 mod measure;
 mod memory;
 mod rows;
+mod shed;
 
 use std::env;
 
@@ -69,10 +70,11 @@ fn main() {
         // The two modes in which this program starts itself.
         ["--only", row, side, operations] => instructions::only(row, side, operations),
         ["--grow", side, keys] => memory::grow_here(side, keys),
-        ["instructions"] => instructions::table(),
+        ["instructions"] => instructions::table(""),
+        ["instructions", filter] => instructions::table(filter),
         [] => table(""),
         [filter] => table(filter),
-        _ => println!("usage: table [part of a row's name | instructions]"),
+        _ => println!("usage: table [instructions] [part of a row's name]"),
     }
 }
 
