@@ -46,7 +46,9 @@ where
         #[pin]
         call: S::Future,
         /// Until the response is there.
-        held: Option<(A::Context, Guard<C>)>,
+        context: Option<A::Context>,
+        /// As long.
+        guard: Option<Guard<C>>,
         until: Until,
     },
     /// Boxed: the rare case must not make every future as large as a request.
@@ -82,7 +84,7 @@ where
 
     #[inline]
     pub(crate) fn calling(call: S::Future, answer: A, hold: H, context: A::Context, guard: Guard<C>, until: Until) -> Self {
-        Self { state: State::Calling { call, held: Some((context, guard)), until }, answer, hold }
+        Self { state: State::Calling { call, context: Some(context), guard: Some(guard), until }, answer, hold }
     }
 
     pub(crate) fn waiting(parked: Parked<S, Req, A::Context, C>, answer: A, hold: H) -> Self {
@@ -106,16 +108,23 @@ where
                     let response = response.take().expect("polled after it was ready");
                     return Poll::Ready(response.map(|response| this.hold.hold(response, None)));
                 }
-                StateProjection::Calling { call, held, until } => {
+                StateProjection::Calling { call, context, guard, until } => {
                     let response = ready!(call.poll(cx));
-                    let (context, mut guard) = held.take().expect("polled after it was ready");
-                    guard.responded(|| this.hold.judge(response.as_ref()));
-                    let response = match response {
-                        Ok(response) => this.answer.admit(context, None, response),
+                    let context = context.take().expect("polled after it was ready");
+                    if let Some(guard) = guard {
+                        guard.responded(|| this.hold.judge(response.as_ref()));
+                    }
+                    // Dropped where it is: to be moved is half of what a guard costs.
+                    if response.is_err() || *until == Until::Response {
+                        *guard = None;
+                    }
+                    match response {
+                        Ok(response) => {
+                            let response = this.answer.admit(context, None, response);
+                            return Poll::Ready(Ok(this.hold.hold(response, guard.take())));
+                        }
                         Err(error) => return Poll::Ready(Err(this.answer.fail(error))),
-                    };
-                    let guard = Some(guard).filter(|_| *until == Until::BodyEnd);
-                    return Poll::Ready(Ok(this.hold.hold(response, guard)));
+                    }
                 }
                 StateProjection::Waiting(parked) => ready!(parked.as_mut().poll_call(cx, this.answer, this.hold)),
             };
@@ -187,7 +196,7 @@ where
         let mut guard = Guard::new(place, client, measure(this.shared));
         hold.enter(&mut request, &mut guard);
         let call = this.service.call(request);
-        Poll::Ready(State::Calling { call, held: Some((context, guard)), until: *this.until })
+        Poll::Ready(State::Calling { call, context: Some(context), guard: Some(guard), until: *this.until })
     }
 }
 

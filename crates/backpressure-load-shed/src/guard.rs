@@ -17,8 +17,8 @@ pub struct Guard<C> {
     measured: Option<Measured>,
     place: Option<Place>,
     client: Option<C>,
-    /// The whole of it, where the handler of an upgraded connection has a share.
-    shared: Option<HeldPlace>,
+    /// The place and the client's, where the handler of an upgraded connection has a share of them.
+    shared: Option<Arc<(Option<Place>, Option<C>)>>,
 }
 
 /// The place of a request that asks for an upgrade; in its extensions.
@@ -60,9 +60,9 @@ impl<C> Guard<C> {
         C: Send + Sync + 'static,
     {
         self.measured = None;
-        let held = HeldPlace(Arc::new((self.place.take(), self.client.take())));
-        self.shared = Some(held.clone());
-        held
+        let shared = Arc::new((self.place.take(), self.client.take()));
+        self.shared = Some(Arc::clone(&shared));
+        HeldPlace(shared)
     }
 }
 

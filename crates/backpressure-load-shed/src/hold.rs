@@ -62,17 +62,16 @@ impl<B, D: http_body::Body, C: Send + Sync + 'static, J> Hold<Request<B>, Respon
     #[inline]
     fn enter(&self, request: &mut Request<B>, guard: &mut Guard<C>) {
         if asks_for_upgrade(request) {
-            let held = guard.share();
-            request.extensions_mut().insert(held);
+            leave_share(request, guard);
         }
     }
 
     #[inline]
     fn hold(&self, response: Response<D>, guard: Option<Guard<C>>) -> Self::Response {
-        response.map(|body| match guard {
-            Some(guard) => Guarded::new(body, guard),
-            None => Guarded::unguarded(body),
-        })
+        match guard {
+            Some(guard) => response.map(|body| Guarded::new(body, guard)),
+            None => response.map(Guarded::unguarded),
+        }
     }
 }
 
@@ -105,6 +104,12 @@ impl<Res, Err, J: Judge<Res, Err>> Judge<Res, Err> for UntilResponse<J> {
 #[inline]
 fn asks_for_upgrade<B>(request: &Request<B>) -> bool {
     *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE)
+}
+
+/// Out of line, so that what nearly no request asks for makes no other larger.
+#[cold]
+fn leave_share<B, C: Send + Sync + 'static>(request: &mut Request<B>, guard: &mut Guard<C>) {
+    request.extensions_mut().insert(guard.share());
 }
 
 impl fmt::Display for Until {
