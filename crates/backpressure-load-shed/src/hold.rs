@@ -19,6 +19,11 @@ pub trait Hold<Req, Res, C> {
     /// The response with what it holds.
     type Response;
 
+    /// Returns whether a request is to have a share of the guard: where it is not, [`enter`](Self::enter) is not called.
+    fn shares(&self, _request: &Req) -> bool {
+        true
+    }
+
     /// Leaves with the request, which is about to be called, its share of the guard.
     fn enter(&self, request: &mut Req, guard: &mut Guard<C>);
 
@@ -60,9 +65,14 @@ impl<B, D: http_body::Body, C: Send + Sync + 'static, J> Hold<Request<B>, Respon
     type Response = Response<Guarded<D, Guard<C>>>;
 
     #[inline]
+    fn shares(&self, request: &Request<B>) -> bool {
+        asks_for_upgrade(request)
+    }
+
+    #[cold]
     fn enter(&self, request: &mut Request<B>, guard: &mut Guard<C>) {
         if asks_for_upgrade(request) {
-            leave_share(request, guard);
+            request.extensions_mut().insert(guard.share());
         }
     }
 
@@ -78,6 +88,11 @@ impl<B, D: http_body::Body, C: Send + Sync + 'static, J> Hold<Request<B>, Respon
 #[diagnostic::do_not_recommend]
 impl<Req, Res, C, J> Hold<Req, Res, C> for UntilResponse<J> {
     type Response = Res;
+
+    #[inline]
+    fn shares(&self, _request: &Req) -> bool {
+        false
+    }
 
     #[inline]
     fn enter(&self, _request: &mut Req, _guard: &mut Guard<C>) {}
@@ -104,12 +119,6 @@ impl<Res, Err, J: Judge<Res, Err>> Judge<Res, Err> for UntilResponse<J> {
 #[inline]
 fn asks_for_upgrade<B>(request: &Request<B>) -> bool {
     *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE)
-}
-
-/// Out of line, so that what nearly no request asks for makes no other larger.
-#[cold]
-fn leave_share<B, C: Send + Sync + 'static>(request: &mut Request<B>, guard: &mut Guard<C>) {
-    request.extensions_mut().insert(guard.share());
 }
 
 impl fmt::Display for Until {

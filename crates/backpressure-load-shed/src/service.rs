@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use backpressure_core::{Answer, Rejection};
+use backpressure_queue::{Enter, Place};
 use tower_service::Service;
 
-use crate::adaptive::Adaptive;
+use crate::adaptive::{Adaptive, Measured};
 use crate::future::{Parked, ResponseFuture};
 use crate::guard::Guard;
 use crate::hold::{Hold, Until};
@@ -30,8 +31,8 @@ pub struct LoadShed<S, A, H, R = Readers> {
 
 /// What becomes of a request.
 enum Decision<C> {
-    Call(Guard<C>, Until),
-    Park(Caller, backpressure_queue::Enter, Option<C>, Until),
+    Call(Option<Place>, Option<C>, Option<Box<Measured>>, Until),
+    Park(Caller, Enter, Option<C>, Until),
     Refuse(Rejection),
 }
 
@@ -64,7 +65,7 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
     {
         let (shared, readers) = (&*self.shared, &self.readers);
         if readers.passes(request) {
-            return Decision::Call(Guard::new(None, None, None), Until::Response);
+            return Decision::Call(None, None, None, Until::Response);
         }
         let caller = Caller { class: readers.class(request), deadline: self.answer.deadline(request) };
         let client = match readers.client(request) {
@@ -73,7 +74,7 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
         };
         let until = readers.until(request);
         match shared.start(caller, || readers.weight(request)) {
-            Ok(Start::Now(place)) => Decision::Call(Guard::new(Some(place), client, measure(shared)), until),
+            Ok(Start::Now(place)) => Decision::Call(Some(place), client, measure(shared), until),
             Ok(Start::Waits(enter)) => Decision::Park(caller, enter, client, until),
             // The client's share is given back as it is dropped.
             Err(rejection) => Decision::Refuse(rejection),
@@ -81,8 +82,8 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
     }
 }
 
-pub(crate) fn measure(shared: &Shared) -> Option<crate::adaptive::Measured> {
-    shared.adaptive.as_ref().map(Adaptive::measure)
+pub(crate) fn measure(shared: &Shared) -> Option<Box<Measured>> {
+    shared.adaptive.as_ref().map(|adaptive| Box::new(Adaptive::measure(adaptive)))
 }
 
 impl<S, A, H, R, Req> Service<Req> for LoadShed<S, A, H, R>
@@ -104,9 +105,16 @@ where
         let context = self.answer.context(&request);
         let (answer, hold) = (self.answer.clone(), self.hold.clone());
         match self.decide(&request) {
-            Decision::Call(mut guard, until) => {
+            Decision::Call(place, client, measured, until) if hold.shares(&request) => {
+                let mut guard = Guard::new(place, client, measured);
                 hold.enter(&mut request, &mut guard);
                 ResponseFuture::calling(self.inner.call(request), answer, hold, context, guard, until)
+            }
+            Decision::Call(place, client, measured, until) => {
+                let call = self.inner.call(request);
+                // Made where it stays: a guard that is copied just after it was written waits for the store buffer.
+                let guard = Guard::new(place, client, measured);
+                ResponseFuture::calling(call, answer, hold, context, guard, until)
             }
             Decision::Refuse(rejection) => ResponseFuture::refused(self.answer.refuse(context, rejection), answer, hold),
             Decision::Park(caller, enter, client, until) => {
