@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use backpressure_core::{Answer, Rejection};
+use backpressure_core::{Answer, Class, Reason};
 use backpressure_queue::{Enter, Place};
 use tower_service::Service;
 
@@ -33,7 +33,7 @@ pub struct LoadShed<S, A, H, R = Readers> {
 enum Decision<C> {
     Call(Option<Place>, Option<C>, Option<Box<Measured>>, Until),
     Park(Caller, Enter, Option<C>, Until),
-    Refuse(Rejection),
+    Refuse(Reason, Class),
 }
 
 impl<S, A, H, R> LoadShed<S, A, H, R> {
@@ -70,14 +70,14 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
         let caller = Caller { class: readers.class(request), deadline: self.answer.deadline(request) };
         let client = match readers.client(request) {
             Ok(client) => client,
-            Err(reason) => return Decision::Refuse(shared.refuse(reason, caller.class)),
+            Err(reason) => return Decision::Refuse(reason, caller.class),
         };
         let until = readers.until(request);
         match shared.start(caller, || readers.weight(request)) {
             Ok(Start::Now(place)) => Decision::Call(Some(place), client, measure(shared), until),
             Ok(Start::Waits(enter)) => Decision::Park(caller, enter, client, until),
             // The client's share is given back as it is dropped.
-            Err(rejection) => Decision::Refuse(rejection),
+            Err(reason) => Decision::Refuse(reason, caller.class),
         }
     }
 }
@@ -116,7 +116,10 @@ where
                 let guard = Guard::new(place, client, measured);
                 ResponseFuture::calling(call, answer, hold, context, guard, until)
             }
-            Decision::Refuse(rejection) => ResponseFuture::refused(self.answer.refuse(context, rejection), answer, hold),
+            Decision::Refuse(reason, class) => {
+                let rejection = self.shared.refuse(reason, class);
+                ResponseFuture::refused(self.answer.refuse(context, rejection), answer, hold)
+            }
             Decision::Park(caller, enter, client, until) => {
                 // What the readied service reserved must not wait with the request: a copy waits, unready, and another takes
                 // the place of the readied one, which is dropped here.

@@ -86,9 +86,9 @@ impl Shared {
 
     /// Gives a place, or says how to wait for one, or refuses.
     #[inline]
-    pub(crate) fn start(&self, caller: Caller, weight: impl FnOnce() -> u64) -> Result<Start, Rejection> {
+    pub(crate) fn start(&self, caller: Caller, weight: impl FnOnce() -> u64) -> Result<Start, Reason> {
         if caller.deadline.is_some_and(|deadline| left(deadline).is_zero()) {
-            return Err(self.refuse(Reason::DeadlineTooNear, caller.class));
+            return Err(Reason::DeadlineTooNear);
         }
         match self.gate.try_enter(caller.class) {
             Some(place) => Ok(Start::Now(place)),
@@ -97,14 +97,14 @@ impl Shared {
     }
 
     #[cold]
-    fn wait_or_refuse(&self, caller: Caller, weight: u64) -> Result<Enter, Rejection> {
+    fn wait_or_refuse(&self, caller: Caller, weight: u64) -> Result<Enter, Reason> {
         let Caller { class, deadline } = caller;
         if let Some(error) = self.gate.refusal(class, weight) {
-            return Err(self.refuse(self.reason(error), class));
+            return Err(self.reason(error));
         }
         let left = deadline.map(left);
         if left.is_some_and(|left| self.gate.estimated_wait(class).is_some_and(|wait| wait > left)) {
-            return Err(self.refuse(Reason::DeadlineTooNear, class));
+            return Err(Reason::DeadlineTooNear);
         }
         let longest = left.map_or(self.config.max_wait, |left| left.min(self.config.max_wait));
         let enter = self.gate.enter(class).weighing(weight);
