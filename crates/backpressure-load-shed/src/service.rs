@@ -117,8 +117,8 @@ where
                 ResponseFuture::calling(call, answer, hold, context, guard, until)
             }
             Decision::Refuse(reason, class) => {
-                let rejection = self.shared.refuse(reason, class);
-                ResponseFuture::refused(self.answer.refuse(context, rejection), answer, hold)
+                let refusal = self.shared.refuse(reason, class);
+                ResponseFuture::refused(context, refusal, Arc::clone(&self.shared), answer, hold)
             }
             Decision::Park(caller, enter, client, until) => {
                 // What the readied service reserved must not wait with the request: a copy waits, unready, and another takes

@@ -52,6 +52,15 @@ pub(crate) struct Caller {
     pub(crate) deadline: Option<Deadline>,
 }
 
+/// A request that is refused, and has been counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    class: Class,
+    /// How many were refused before it for the same reason.
+    seed: u64,
+}
+
 impl Config {
     pub(crate) const fn new(max_in_flight: usize) -> Self {
         Self {
@@ -115,10 +124,15 @@ impl Shared {
         })
     }
 
-    /// Makes and counts the refusal of a request of this class.
+    /// Counts the refusal of a request of this class.
+    pub(crate) fn refuse(&self, reason: Reason, class: Class) -> Refusal {
+        Refusal { reason, class, seed: self.tally.count(reason) }
+    }
+
+    /// Returns what the caller of a refused request is told.
     #[cold]
-    pub(crate) fn refuse(&self, reason: Reason, class: Class) -> Rejection {
-        let seed = self.tally.count(reason);
+    pub(crate) fn rejection(&self, refusal: Refusal) -> Rejection {
+        let Refusal { reason, class, seed } = refusal;
         let rejection = Rejection::new(reason, self.config.name.clone());
         let (least, most) = (*self.config.retry_after.start(), *self.config.retry_after.end());
         let wait = match reason {
