@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use axum::error_handling::HandleErrorLayer;
 use backpressure_core::{Class, Wrap};
-use backpressure_load_shed::LoadShedLayer;
+use backpressure_load_shed::{LoadShedLayer, UntilResponse};
 use backpressure_queue::Gate;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -35,6 +35,8 @@ fn admitted() -> Vec<Row> {
     let cloned_bulkhead = || in_a_runtime(|| cloned(free(bulkhead())));
     [
         Row::new("shed: admitted (tower)", || kept(free(ours(100))), || kept(free(towers(100)))).over(|| kept(Inner::Answers)),
+        Row::new("shed: admitted, until the response (tower)", || kept(free(plain())), || kept(free(towers(100))))
+            .over(|| kept(Inner::Answers)),
         Row::new("shed: admitted (tower-resilience)", || kept(free(ours(100))), kept_bulkhead).over(|| kept(Inner::Answers)),
         Row::new("shed: admitted, cloned (tower)", || cloned(free(ours(100))), || cloned(free(towers(100))))
             .over(|| cloned(Inner::Answers)),
@@ -66,6 +68,11 @@ fn places() -> Vec<Row> {
 
 fn ours(places: usize) -> LoadShedLayer {
     LoadShedLayer::new(places)
+}
+
+/// Reads nothing of a request and holds no body, as the peers do.
+fn plain() -> LoadShedLayer<Wrap, UntilResponse> {
+    ours(100).until_response().answer(Wrap)
 }
 
 /// Refuses with an error, as the peers do.
