@@ -200,7 +200,9 @@ where
             Err(error) => return Poll::Ready(Err(answer.fail(error))),
         }
         let mut guard = Guard::new(place, client, measure(this.shared));
-        hold.enter(&mut request, &mut guard);
+        if hold.shares(&request) {
+            hold.enter(&mut request, &mut guard);
+        }
         let call = this.service.call(request);
         Poll::Ready(Ok(State::Calling { call, context: Some(context), guard: Some(guard), until: *this.until }))
     }

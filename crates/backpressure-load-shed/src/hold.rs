@@ -71,9 +71,7 @@ impl<B, D: http_body::Body, C: Send + Sync + 'static, J> Hold<Request<B>, Respon
 
     #[cold]
     fn enter(&self, request: &mut Request<B>, guard: &mut Guard<C>) {
-        if asks_for_upgrade(request) {
-            request.extensions_mut().insert(guard.share());
-        }
+        request.extensions_mut().insert(guard.share());
     }
 
     #[inline]
