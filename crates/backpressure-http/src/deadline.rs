@@ -42,6 +42,7 @@ fn sooner(one: Option<Deadline>, other: Option<Deadline>) -> Option<Deadline> {
     }
 }
 
+#[inline(never)]
 fn timeout(head: Head<'_>) -> Option<Deadline> {
     let mut values = head.headers.get_all(&GRPC_TIMEOUT).iter();
     match (values.next(), values.next()) {

@@ -42,8 +42,11 @@ impl<B: Body, G> Guarded<B, G> {
     /// Makes a body that holds this guard, and drops it now where the body is at its end.
     #[inline]
     pub fn new(body: B, guard: G) -> Self {
-        let guard = if body.is_end_stream() { None } else { Some(guard) };
-        Self { body, guard }
+        if body.is_end_stream() {
+            drop(guard);
+            return Self::unguarded(body);
+        }
+        Self { body, guard: Some(guard) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::{Answer, Deadline, Reason, Rejection};
+use backpressure_core::{Answer, Deadline, Reason};
 use backpressure_queue::{Enter, LineError, Place};
 use pin_project::pin_project;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::guard::Guard;
 use crate::hold::{Hold, Until};
 use crate::judge::Judge;
 use crate::service::measure;
-use crate::shared::{Caller, Shared};
+use crate::shared::{Caller, Refusal, Shared};
 
 /// The response of a [`LoadShed`](crate::LoadShed): refused, called, or waiting to be called.
 ///
@@ -39,14 +39,16 @@ where
     S: Service<Req>,
     A: Answer<Req, S::Response, S::Error>,
 {
-    /// Until it is taken by the first poll.
-    Refused(Option<Result<A::Response, A::Error>>),
+    /// Answered by the first poll: an answer kept here would make every future as large.
+    Refused(Option<(A::Context, Refusal)>, Arc<Shared>),
     Calling {
         // Before the guard: the work ends, and then its place is free.
         #[pin]
         call: S::Future,
         /// Until the response is there.
-        held: Option<(A::Context, Guard<C>)>,
+        context: Option<A::Context>,
+        /// As long.
+        guard: Option<Guard<C>>,
         until: Until,
     },
     /// Boxed: the rare case must not make every future as large as a request.
@@ -76,13 +78,13 @@ where
     S: Service<Req>,
     A: Answer<Req, S::Response, S::Error>,
 {
-    pub(crate) fn refused(response: Result<A::Response, A::Error>, answer: A, hold: H) -> Self {
-        Self { state: State::Refused(Some(response)), answer, hold }
+    pub(crate) fn refused(context: A::Context, refusal: Refusal, shared: Arc<Shared>, answer: A, hold: H) -> Self {
+        Self { state: State::Refused(Some((context, refusal)), shared), answer, hold }
     }
 
     #[inline]
     pub(crate) fn calling(call: S::Future, answer: A, hold: H, context: A::Context, guard: Guard<C>, until: Until) -> Self {
-        Self { state: State::Calling { call, held: Some((context, guard)), until }, answer, hold }
+        Self { state: State::Calling { call, context: Some(context), guard: Some(guard), until }, answer, hold }
     }
 
     pub(crate) fn waiting(parked: Parked<S, Req, A::Context, C>, answer: A, hold: H) -> Self {
@@ -102,22 +104,30 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::Refused(response) => {
-                    let response = response.take().expect("polled after it was ready");
-                    return Poll::Ready(response.map(|response| this.hold.hold(response, None)));
+                StateProjection::Refused(refused, shared) => {
+                    let (context, refusal) = refused.take().expect("polled after it was ready");
+                    let response = this.answer.refuse(context, shared.rejection(refusal))?;
+                    return Poll::Ready(Ok(this.hold.hold(response, None)));
                 }
-                StateProjection::Calling { call, held, until } => {
+                StateProjection::Calling { call, context, guard, until } => {
                     let response = ready!(call.poll(cx));
-                    let (context, mut guard) = held.take().expect("polled after it was ready");
-                    guard.responded(|| this.hold.judge(response.as_ref()));
-                    let response = match response {
-                        Ok(response) => this.answer.admit(context, None, response),
+                    let context = context.take().expect("polled after it was ready");
+                    if let Some(guard) = guard {
+                        guard.responded(|| this.hold.judge(response.as_ref()));
+                    }
+                    // Dropped where it is: to be moved is half of what a guard costs.
+                    if response.is_err() || *until == Until::Response {
+                        *guard = None;
+                    }
+                    match response {
+                        Ok(response) => {
+                            let response = this.answer.admit(context, None, response);
+                            return Poll::Ready(Ok(this.hold.hold(response, guard.take())));
+                        }
                         Err(error) => return Poll::Ready(Err(this.answer.fail(error))),
-                    };
-                    let guard = Some(guard).filter(|_| *until == Until::BodyEnd);
-                    return Poll::Ready(Ok(this.hold.hold(response, guard)));
+                    }
                 }
-                StateProjection::Waiting(parked) => ready!(parked.as_mut().poll_call(cx, this.answer, this.hold)),
+                StateProjection::Waiting(parked) => ready!(parked.as_mut().poll_call(cx, this.answer, this.hold))?,
             };
             this.state.set(next);
         }
@@ -150,7 +160,12 @@ where
     S: Service<Req>,
 {
     /// Waits for the place, then for the service, then calls it.
-    fn poll_call<A, H>(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &A, hold: &H) -> Poll<State<S, Req, A, C>>
+    fn poll_call<A, H>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        answer: &A,
+        hold: &H,
+    ) -> Poll<Result<State<S, Req, A, C>, A::Error>>
     where
         A: Answer<Req, S::Response, S::Error, Context = X>,
         H: Hold<Req, A::Response, C>,
@@ -162,11 +177,11 @@ where
             match entered {
                 Ok(place) => *this.place = Some(place),
                 Err(error) => {
-                    let rejection = refusal(this.shared, *this.caller, *this.deadline, error);
+                    let refusal = refusal(this.shared, *this.caller, *this.deadline, error);
                     let (_, context) = this.call.take().expect("a request that waits has not been called");
                     // What it holds is given back now, not when its refusal has been read.
                     *this.client = None;
-                    return Poll::Ready(State::Refused(Some(answer.refuse(context, rejection))));
+                    return Poll::Ready(Ok(State::Refused(Some((context, refusal)), Arc::clone(this.shared))));
                 }
             }
         }
@@ -179,20 +194,22 @@ where
             Ok(true) => {}
             Ok(false) => {
                 drop((place, client));
-                let rejection = this.shared.refuse(Reason::DeadlineTooNear, this.caller.class);
-                return Poll::Ready(State::Refused(Some(answer.refuse(context, rejection))));
+                let refusal = this.shared.refuse(Reason::DeadlineTooNear, this.caller.class);
+                return Poll::Ready(Ok(State::Refused(Some((context, refusal)), Arc::clone(this.shared))));
             }
-            Err(error) => return Poll::Ready(State::Refused(Some(Err(answer.fail(error))))),
+            Err(error) => return Poll::Ready(Err(answer.fail(error))),
         }
         let mut guard = Guard::new(place, client, measure(this.shared));
-        hold.enter(&mut request, &mut guard);
+        if hold.shares(&request) {
+            hold.enter(&mut request, &mut guard);
+        }
         let call = this.service.call(request);
-        Poll::Ready(State::Calling { call, held: Some((context, guard)), until: *this.until })
+        Poll::Ready(Ok(State::Calling { call, context: Some(context), guard: Some(guard), until: *this.until }))
     }
 }
 
 /// Makes the refusal of a request whose wait has ended without a place.
-fn refusal(shared: &Shared, caller: Caller, deadline: Option<std::time::Instant>, error: LineError) -> Rejection {
+fn refusal(shared: &Shared, caller: Caller, deadline: Option<std::time::Instant>, error: LineError) -> Refusal {
     let is_late = deadline.is_some_and(|deadline| Instant::now().into_std() >= deadline);
     let reason = if error == LineError::Expired && is_late { Reason::DeadlineTooNear } else { shared.reason(error) };
     shared.refuse(reason, caller.class)
@@ -205,7 +222,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Refused(_) => "Refused",
+            State::Refused(..) => "Refused",
             State::Calling { .. } => "Calling",
             State::Waiting(_) => "Waiting",
         };

@@ -14,11 +14,11 @@ use crate::adaptive::Measured;
 /// Dropping it gives everything back.
 pub struct Guard<C> {
     // In this order: a limit that changes with the sample is in force before the place is given on.
-    measured: Option<Measured>,
+    measured: Option<Box<Measured>>,
     place: Option<Place>,
     client: Option<C>,
-    /// The whole of it, where the handler of an upgraded connection has a share.
-    shared: Option<HeldPlace>,
+    /// The place and the client's, where the handler of an upgraded connection has a share of them.
+    shared: Option<Arc<(Option<Place>, Option<C>)>>,
 }
 
 /// The place of a request that asks for an upgrade; in its extensions.
@@ -44,7 +44,7 @@ pub struct Guard<C> {
 pub struct HeldPlace(#[expect(dead_code, reason = "held for its drop")] Arc<dyn Any + Send + Sync>);
 
 impl<C> Guard<C> {
-    pub(crate) const fn new(place: Option<Place>, client: Option<C>, measured: Option<Measured>) -> Self {
+    pub(crate) const fn new(place: Option<Place>, client: Option<C>, measured: Option<Box<Measured>>) -> Self {
         Self { measured, place, client, shared: None }
     }
 
@@ -60,9 +60,9 @@ impl<C> Guard<C> {
         C: Send + Sync + 'static,
     {
         self.measured = None;
-        let held = HeldPlace(Arc::new((self.place.take(), self.client.take())));
-        self.shared = Some(held.clone());
-        held
+        let shared = Arc::new((self.place.take(), self.client.take()));
+        self.shared = Some(Arc::clone(&shared));
+        HeldPlace(shared)
     }
 }
 

@@ -19,6 +19,11 @@ pub trait Hold<Req, Res, C> {
     /// The response with what it holds.
     type Response;
 
+    /// Returns whether a request is to have a share of the guard: where it is not, [`enter`](Self::enter) is not called.
+    fn shares(&self, _request: &Req) -> bool {
+        true
+    }
+
     /// Leaves with the request, which is about to be called, its share of the guard.
     fn enter(&self, request: &mut Req, guard: &mut Guard<C>);
 
@@ -60,25 +65,32 @@ impl<B, D: http_body::Body, C: Send + Sync + 'static, J> Hold<Request<B>, Respon
     type Response = Response<Guarded<D, Guard<C>>>;
 
     #[inline]
+    fn shares(&self, request: &Request<B>) -> bool {
+        asks_for_upgrade(request)
+    }
+
+    #[cold]
     fn enter(&self, request: &mut Request<B>, guard: &mut Guard<C>) {
-        if asks_for_upgrade(request) {
-            let held = guard.share();
-            request.extensions_mut().insert(held);
-        }
+        request.extensions_mut().insert(guard.share());
     }
 
     #[inline]
     fn hold(&self, response: Response<D>, guard: Option<Guard<C>>) -> Self::Response {
-        response.map(|body| match guard {
-            Some(guard) => Guarded::new(body, guard),
-            None => Guarded::unguarded(body),
-        })
+        match guard {
+            Some(guard) => response.map(|body| Guarded::new(body, guard)),
+            None => response.map(Guarded::unguarded),
+        }
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<Req, Res, C, J> Hold<Req, Res, C> for UntilResponse<J> {
     type Response = Res;
+
+    #[inline]
+    fn shares(&self, _request: &Req) -> bool {
+        false
+    }
 
     #[inline]
     fn enter(&self, _request: &mut Req, _guard: &mut Guard<C>) {}

@@ -4,10 +4,11 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use backpressure_core::{Answer, Rejection};
+use backpressure_core::{Answer, Class, Reason};
+use backpressure_queue::{Enter, Place};
 use tower_service::Service;
 
-use crate::adaptive::Adaptive;
+use crate::adaptive::{Adaptive, Measured};
 use crate::future::{Parked, ResponseFuture};
 use crate::guard::Guard;
 use crate::hold::{Hold, Until};
@@ -30,9 +31,9 @@ pub struct LoadShed<S, A, H, R = Readers> {
 
 /// What becomes of a request.
 enum Decision<C> {
-    Call(Guard<C>, Until),
-    Park(Caller, backpressure_queue::Enter, Option<C>, Until),
-    Refuse(Rejection),
+    Call(Option<Place>, Option<C>, Option<Box<Measured>>, Until),
+    Park(Caller, Enter, Option<C>, Until),
+    Refuse(Reason, Class),
 }
 
 impl<S, A, H, R> LoadShed<S, A, H, R> {
@@ -64,25 +65,25 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
     {
         let (shared, readers) = (&*self.shared, &self.readers);
         if readers.passes(request) {
-            return Decision::Call(Guard::new(None, None, None), Until::Response);
+            return Decision::Call(None, None, None, Until::Response);
         }
         let caller = Caller { class: readers.class(request), deadline: self.answer.deadline(request) };
         let client = match readers.client(request) {
             Ok(client) => client,
-            Err(reason) => return Decision::Refuse(shared.refuse(reason, caller.class)),
+            Err(reason) => return Decision::Refuse(reason, caller.class),
         };
         let until = readers.until(request);
         match shared.start(caller, || readers.weight(request)) {
-            Ok(Start::Now(place)) => Decision::Call(Guard::new(Some(place), client, measure(shared)), until),
+            Ok(Start::Now(place)) => Decision::Call(Some(place), client, measure(shared), until),
             Ok(Start::Waits(enter)) => Decision::Park(caller, enter, client, until),
             // The client's share is given back as it is dropped.
-            Err(rejection) => Decision::Refuse(rejection),
+            Err(reason) => Decision::Refuse(reason, caller.class),
         }
     }
 }
 
-pub(crate) fn measure(shared: &Shared) -> Option<crate::adaptive::Measured> {
-    shared.adaptive.as_ref().map(Adaptive::measure)
+pub(crate) fn measure(shared: &Shared) -> Option<Box<Measured>> {
+    shared.adaptive.as_ref().map(|adaptive| Box::new(Adaptive::measure(adaptive)))
 }
 
 impl<S, A, H, R, Req> Service<Req> for LoadShed<S, A, H, R>
@@ -104,11 +105,21 @@ where
         let context = self.answer.context(&request);
         let (answer, hold) = (self.answer.clone(), self.hold.clone());
         match self.decide(&request) {
-            Decision::Call(mut guard, until) => {
+            Decision::Call(place, client, measured, until) if hold.shares(&request) => {
+                let mut guard = Guard::new(place, client, measured);
                 hold.enter(&mut request, &mut guard);
                 ResponseFuture::calling(self.inner.call(request), answer, hold, context, guard, until)
             }
-            Decision::Refuse(rejection) => ResponseFuture::refused(self.answer.refuse(context, rejection), answer, hold),
+            Decision::Call(place, client, measured, until) => {
+                let call = self.inner.call(request);
+                // Made where it stays: a guard that is copied just after it was written waits for the store buffer.
+                let guard = Guard::new(place, client, measured);
+                ResponseFuture::calling(call, answer, hold, context, guard, until)
+            }
+            Decision::Refuse(reason, class) => {
+                let refusal = self.shared.refuse(reason, class);
+                ResponseFuture::refused(context, refusal, Arc::clone(&self.shared), answer, hold)
+            }
             Decision::Park(caller, enter, client, until) => {
                 // What the readied service reserved must not wait with the request: a copy waits, unready, and another takes
                 // the place of the readied one, which is dropped here.

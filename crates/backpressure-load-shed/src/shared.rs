@@ -52,6 +52,15 @@ pub(crate) struct Caller {
     pub(crate) deadline: Option<Deadline>,
 }
 
+/// A request that is refused, and has been counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    class: Class,
+    /// How many were refused before it for the same reason.
+    seed: u64,
+}
+
 impl Config {
     pub(crate) const fn new(max_in_flight: usize) -> Self {
         Self {
@@ -86,9 +95,9 @@ impl Shared {
 
     /// Gives a place, or says how to wait for one, or refuses.
     #[inline]
-    pub(crate) fn start(&self, caller: Caller, weight: impl FnOnce() -> u64) -> Result<Start, Rejection> {
+    pub(crate) fn start(&self, caller: Caller, weight: impl FnOnce() -> u64) -> Result<Start, Reason> {
         if caller.deadline.is_some_and(|deadline| left(deadline).is_zero()) {
-            return Err(self.refuse(Reason::DeadlineTooNear, caller.class));
+            return Err(Reason::DeadlineTooNear);
         }
         match self.gate.try_enter(caller.class) {
             Some(place) => Ok(Start::Now(place)),
@@ -97,14 +106,14 @@ impl Shared {
     }
 
     #[cold]
-    fn wait_or_refuse(&self, caller: Caller, weight: u64) -> Result<Enter, Rejection> {
+    fn wait_or_refuse(&self, caller: Caller, weight: u64) -> Result<Enter, Reason> {
         let Caller { class, deadline } = caller;
         if let Some(error) = self.gate.refusal(class, weight) {
-            return Err(self.refuse(self.reason(error), class));
+            return Err(self.reason(error));
         }
         let left = deadline.map(left);
         if left.is_some_and(|left| self.gate.estimated_wait(class).is_some_and(|wait| wait > left)) {
-            return Err(self.refuse(Reason::DeadlineTooNear, class));
+            return Err(Reason::DeadlineTooNear);
         }
         let longest = left.map_or(self.config.max_wait, |left| left.min(self.config.max_wait));
         let enter = self.gate.enter(class).weighing(weight);
@@ -115,10 +124,15 @@ impl Shared {
         })
     }
 
-    /// Makes and counts the refusal of a request of this class.
+    /// Counts the refusal of a request of this class.
+    pub(crate) fn refuse(&self, reason: Reason, class: Class) -> Refusal {
+        Refusal { reason, class, seed: self.tally.count(reason) }
+    }
+
+    /// Returns what the caller of a refused request is told.
     #[cold]
-    pub(crate) fn refuse(&self, reason: Reason, class: Class) -> Rejection {
-        let seed = self.tally.count(reason);
+    pub(crate) fn rejection(&self, refusal: Refusal) -> Rejection {
+        let Refusal { reason, class, seed } = refusal;
         let rejection = Rejection::new(reason, self.config.name.clone());
         let (least, most) = (*self.config.retry_after.start(), *self.config.retry_after.end());
         let wait = match reason {

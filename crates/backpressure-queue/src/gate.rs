@@ -245,10 +245,16 @@ impl Gate {
     #[must_use]
     pub fn refusal(&self, class: Class, weight: u64) -> Option<LineError> {
         let shared = &*self.shared;
-        // Nobody need be asked where the line is neither full nor closed: that is, nearly always.
-        let word = shared.load();
-        if !word.is_watched() && word.waiting() < shared.settings.queue && shared.settings.queue_weight == u64::MAX {
-            return None;
+        let (word, settings) = (shared.load(), &shared.settings);
+        if !word.is_watched() {
+            // Nobody need be asked where the line is neither full nor closed: that is, nearly always.
+            if word.waiting() < settings.queue && settings.queue_weight == u64::MAX {
+                return None;
+            }
+            // Nor where there is no line: a place is free, or all are taken.
+            if settings.has_no_line() && weight <= settings.queue_weight {
+                return (word.in_use() >= settings.ceiling(class, word.places())).then_some(LineError::Full);
+            }
         }
         shared.state.lock().refusal(shared, Load { class, weight })
     }
@@ -259,7 +265,8 @@ impl Gate {
     #[must_use]
     pub fn estimated_wait(&self, class: Class) -> Option<Duration> {
         let shared = &*self.shared;
-        let now = shared.now();
+        // The other orders do not depend on the time.
+        let now = if matches!(shared.settings.order, Order::Adaptive(_)) { shared.now() } else { Timestamp::ORIGIN };
         shared.state.lock().estimated_wait(shared, class, now)
     }
 

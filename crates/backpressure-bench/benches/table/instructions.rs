@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::measure::{self, Comparison};
 use crate::rows;
 
-/// Prints the rows that have a target in instructions.
-pub(crate) fn table() {
+/// Prints the rows that have a target in instructions and this in their names.
+pub(crate) fn table(filter: &str) {
     measure::head();
-    for row in rows::all().iter().filter(|row| row.instructions.is_some()) {
+    for row in rows::all().iter().filter(|row| row.instructions.is_some() && row.name.contains(filter)) {
         let Some([ours, peer, bare]) = all_or_none(["ours", "peer", "bare"].map(|side| per_operation(&row.name, side))) else {
             println!("{}: not counted; is valgrind installed?", row.name);
             return;

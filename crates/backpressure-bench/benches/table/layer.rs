@@ -65,32 +65,36 @@ fn service() -> impl Service<Request<()>, Response = Response<Body>, Error = Inf
 
 type Answer = Ready<Result<Response<Body>, Infallible>>;
 
-/// Calls the service with requests that were made before, and drops what it answers.
+/// Calls the service, and drops what it answers.
 fn calls<S>(mut service: S) -> Work
 where
     S: Service<Request<()>, Response = Response<Body>, Error = Infallible> + 'static,
 {
+    on_requests(move |request| {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut context).is_ready(), "neither layer has a queue");
+        let answer = pin!(service.call(request)).poll(&mut context);
+        let Poll::Ready(Ok(response)) = answer else { unreachable!("the service answers at once") };
+        _ = black_box(&response);
+    })
+}
+
+/// Makes work of what is done with a request; the requests are made before.
+pub(crate) fn on_requests(mut operation: impl FnMut(Request<()>) + 'static) -> Work {
     Box::new(move |operations| {
         let mut elapsed = Duration::ZERO;
         for batch in (0..operations).step_by(BATCH) {
             let size = (operations - batch).min(BATCH as u64);
             let mut requests: Vec<_> = (0..size).map(|_| request()).collect();
             let start = Instant::now();
-            counted(size, &mut || {
-                let request = requests.pop().expect("one for each operation");
-                let mut context = Context::from_waker(Waker::noop());
-                assert!(service.poll_ready(&mut context).is_ready(), "neither layer has a queue");
-                let answer = pin!(service.call(request)).poll(&mut context);
-                let Poll::Ready(Ok(response)) = answer else { unreachable!("the service answers at once") };
-                _ = black_box(&response);
-            });
+            counted(size, &mut || operation(requests.pop().expect("one for each operation")));
             elapsed += start.elapsed();
         }
         elapsed
     })
 }
 
-fn request() -> Request<()> {
+pub(crate) fn request() -> Request<()> {
     let mut request = Request::new(());
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 1], 4711))));
     request

@@ -1,5 +1,6 @@
 //! Two things in turns, and the line that says what came of it.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Does something this often and returns how long that took, preparations not included.
@@ -10,6 +11,20 @@ pub(crate) fn work(mut operation: impl FnMut() + 'static) -> Work {
     Box::new(move |operations| {
         let start = Instant::now();
         counted(operations, &mut operation);
+        start.elapsed()
+    })
+}
+
+/// Makes work of operations on as many threads at once, each of which does as many; the time is that of the slowest.
+pub(crate) fn at_once<O: FnMut()>(threads: u32, operation: impl Fn(u32) -> O + Send + Sync + 'static) -> Work {
+    Box::new(move |operations| {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for thread in 0..threads {
+                let operation = &operation;
+                scope.spawn(move || counted(operations, &mut operation(thread)));
+            }
+        });
         start.elapsed()
     })
 }

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use backpressure_core::{Algorithm, FixedWindow, Rate, SlidingWindow, TokenBucket};
 use backpressure_limiter::{Coarse, KeyedLimiter, Limiter};
@@ -12,8 +12,8 @@ use governor::clock::{Clock, DefaultClock, QuantaUpkeepClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::keys::{Walk, address};
-use crate::layer;
-use crate::measure::{Comparison, Work, counted, in_turns, work};
+use crate::measure::{Comparison, Work, at_once, in_turns, work};
+use crate::{layer, shed};
 
 /// A line of the table: how to make what it compares, and what the ratio should be.
 pub(crate) struct Row {
@@ -56,6 +56,7 @@ pub(crate) fn all() -> Vec<Row> {
     let mut rows = single();
     rows.extend(keyed());
     rows.extend(layer::rows());
+    rows.extend(shed::rows());
     rows
 }
 
@@ -170,17 +171,12 @@ fn their_threads(threads: u32, count: u32) -> Work {
     on_threads(threads, count, move |address| limiter.check_key(address).is_ok())
 }
 
-/// Threads that check as many keys each, at once; the time is that of the slowest.
+/// Threads that check keys, each those that the others come to later.
 fn on_threads(threads: u32, count: u32, check: impl Fn(&IpAddr) -> bool + Send + Sync + 'static) -> Work {
-    Box::new(move |operations| {
-        let start = Instant::now();
-        thread::scope(|scope| {
-            for thread in 0..threads {
-                let (check, mut walk, mut admitted) = (&check, Walk::starting_at(count / threads * thread, count), true);
-                scope.spawn(move || counted(operations, &mut || admitted = check(&walk.next(admitted))));
-            }
-        });
-        start.elapsed()
+    let check = Arc::new(check);
+    at_once(threads, move |thread| {
+        let (check, mut walk, mut admitted) = (Arc::clone(&check), Walk::starting_at(count / threads * thread, count), true);
+        move || admitted = check(&walk.next(admitted))
     })
 }
 

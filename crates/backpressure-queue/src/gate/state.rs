@@ -77,6 +77,11 @@ impl Settings {
         places - places * self.kept_from[class.rank()] as usize / 100
     }
 
+    /// Returns whether nobody waits, whoever comes.
+    pub(super) fn has_no_line(&self) -> bool {
+        self.queue == 0 && self.overflow != Overflow::Block
+    }
+
     /// Keeps a part of the places from the classes below this one.
     pub(super) fn reserve(&mut self, class: Class, percent: u8) {
         for lower in &mut self.kept_from[class.rank() + 1..] {
