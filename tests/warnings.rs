@@ -125,7 +125,7 @@ fn a_limit_on_the_router_and_on_a_route_is_warned_of_once_and_counted_each_time(
 
 fn send(service: impl Tower, path: &str) {
     let answer = service.oneshot(Request::get(path).body(()).unwrap()).now_or_never().unwrap();
-    assert!(Fate::of(&answer).is_served());
+    assert!(Fate::of(answer).is_served());
 }
 
 #[test]
