@@ -15,12 +15,16 @@ pub(crate) struct Adaptive {
 }
 
 /// A piece of work that is being measured; reported when it is dropped.
+///
+/// Small, because every guard has room for one.
 pub(crate) struct Measured {
     adaptive: Arc<Adaptive>,
     started: Timestamp,
-    in_flight: usize,
-    /// When the response was there and what it said; until then nothing, which says nothing of the load.
-    responded: Option<(Timestamp, Ending)>,
+    /// When the response was there; of no meaning before.
+    responded: Timestamp,
+    in_flight: u32,
+    /// What the response said.
+    ending: Option<Ending>,
 }
 
 impl Adaptive {
@@ -31,7 +35,8 @@ impl Adaptive {
     /// Begins to measure work that has its place already.
     pub(crate) fn measure(adaptive: &Arc<Self>) -> Measured {
         let started = adaptive.now();
-        Measured { adaptive: Arc::clone(adaptive), started, in_flight: adaptive.gate.in_use(), responded: None }
+        let in_flight = u32::try_from(adaptive.gate.in_use()).unwrap_or(u32::MAX);
+        Measured { adaptive: Arc::clone(adaptive), started, responded: started, in_flight, ending: None }
     }
 
     fn record(&self, sample: Sample) {
@@ -52,18 +57,20 @@ impl Adaptive {
 impl Measured {
     /// Notes that the response is there.
     pub(crate) fn responded(&mut self, ending: Ending) {
-        self.responded = Some((self.adaptive.now(), ending));
+        self.responded = self.adaptive.now();
+        self.ending = Some(ending);
     }
 }
 
 impl Drop for Measured {
     fn drop(&mut self) {
         let now = self.adaptive.now();
-        let (ended, ending) = self.responded.unwrap_or((now, Ending::Ignored));
+        // Until there is a response there is nothing that says anything of the load.
+        let (ended, ending) = self.ending.map_or((now, Ending::Ignored), |ending| (self.responded, ending));
         // A body that took longer than its head is a stream, or has a slow reader: the time to its head says nothing of the load,
         // nor does that to its end.
         let is_stream = now.nanos_since(ended) > ended.nanos_since(self.started);
         let ending = if is_stream && ending == Ending::Success { Ending::Ignored } else { ending };
-        self.adaptive.record(Sample { started: self.started, ended, in_flight: self.in_flight, ending });
+        self.adaptive.record(Sample { started: self.started, ended, in_flight: self.in_flight as usize, ending });
     }
 }

@@ -14,7 +14,7 @@ use crate::adaptive::Measured;
 /// Dropping it gives everything back.
 pub struct Guard<C> {
     // In this order: a limit that changes with the sample is in force before the place is given on.
-    measured: Option<Box<Measured>>,
+    measured: Option<Measured>,
     place: Option<Place>,
     client: Option<C>,
     /// The place and the client's, where the handler of an upgraded connection has a share of them.
@@ -44,7 +44,7 @@ pub struct Guard<C> {
 pub struct HeldPlace(#[expect(dead_code, reason = "held for its drop")] Arc<dyn Any + Send + Sync>);
 
 impl<C> Guard<C> {
-    pub(crate) const fn new(place: Option<Place>, client: Option<C>, measured: Option<Box<Measured>>) -> Self {
+    pub(crate) const fn new(place: Option<Place>, client: Option<C>, measured: Option<Measured>) -> Self {
         Self { measured, place, client, shared: None }
     }
 

@@ -116,8 +116,8 @@
 //! - **A future that is polled once and then kept without being polled** keeps the place that is passed to it. Drop what you no
 //!   longer want.
 //! - **Time.** Waiting sleeps on tokio's timers: it panics outside a tokio runtime with time enabled. Without a queue nothing sleeps.
-//! - **Memory.** A request that need not wait allocates nothing, but for an upgrade and, where the limit adapts, for what is measured.
-//!   One that waits is kept in a box, with its body unread.
+//! - **Memory.** A request that need not wait allocates nothing, but for an upgrade. One that waits is kept in a box, with its body
+//!   unread.
 
 mod adaptive;
 mod clients;

@@ -31,7 +31,7 @@ pub struct LoadShed<S, A, H, R = Readers> {
 
 /// What becomes of a request.
 enum Decision<C> {
-    Call(Option<Place>, Option<C>, Option<Box<Measured>>, Until),
+    Call(Option<Place>, Option<C>, Option<Measured>, Until),
     Park(Caller, Enter, Option<C>, Until),
     Refuse(Reason, Class),
 }
@@ -82,8 +82,8 @@ impl<S, A, H, R> LoadShed<S, A, H, R> {
     }
 }
 
-pub(crate) fn measure(shared: &Shared) -> Option<Box<Measured>> {
-    shared.adaptive.as_ref().map(|adaptive| Box::new(Adaptive::measure(adaptive)))
+pub(crate) fn measure(shared: &Shared) -> Option<Measured> {
+    shared.adaptive.as_ref().map(Adaptive::measure)
 }
 
 impl<S, A, H, R, Req> Service<Req> for LoadShed<S, A, H, R>
