@@ -5,6 +5,7 @@
 mod adapting;
 mod bad_input;
 mod bodies;
+mod buffer;
 mod classes;
 mod clients;
 mod deadlines;

@@ -13,7 +13,7 @@ use futures_util::{FutureExt, stream};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::{Class, CoDel, LoadShedLayer, Order, key};
+use tower_backpressure::{Class, CoDel, LoadShedLayer, Order, Overflow, OverflowBufferLayer, key};
 
 use super::refusal;
 
@@ -153,6 +153,17 @@ async fn a_storm_over_a_layer_with_everything_leaves_every_place_free() {
     let (answered, shed) = storm!(layer, 5);
     assert!(answered > 1_000 && shed.total() > 100, "{answered} {shed:?}");
     assert!(shed.evicted > 0 && shed.client_concurrency > 0, "{shed:?}");
+}
+
+/// Nobody is left without an answer: the storm would not end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_buffer_of_any_policy_leaves_every_place_free() {
+    let (answered, shed) = storm!(OverflowBufferLayer::buffer(5, 7, Overflow::DropOldest), 5);
+    assert!(answered > 1_000 && shed.evicted > 1_000 && shed.queue_full == 0, "{answered} {shed:?}");
+    let (answered, shed) = storm!(OverflowBufferLayer::buffer(5, 7, Overflow::DropNewest), 5);
+    assert!(answered > 1_000 && shed.queue_full > 1_000 && shed.evicted == 0, "{answered} {shed:?}");
+    let (answered, shed) = storm!(OverflowBufferLayer::blocking(5, 7, Duration::from_secs(60)).unwrap(), 5);
+    assert!(answered > 10_000 && shed.total() == 0, "{answered} {shed:?}");
 }
 
 const TASKS: u64 = 50;

@@ -77,6 +77,7 @@ macro_rules! queueing_layers {
             3,
             patient(LoadShedLayer::new(3)).per_client(key::header("x-api-key"), 9).answer(Wrap)
         ));
+        $then!($law overflow_buffer: Subject::of_places(2, OverflowBufferLayer::buffer(2, 2, Overflow::DropNewest)));
     };
 }
 
@@ -156,7 +157,8 @@ macro_rules! pacing_layers {
 /// What the lists above need.
 pub mod prelude {
     pub use tower_backpressure::{
-        Class, Fail, FixedWindow, LeakyBucket, LoadShedLayer, Respond, SlidingLog, SlidingWindow, TokenBucket, Vegas, Wrap, key,
+        Class, Fail, FixedWindow, LeakyBucket, LoadShedLayer, Overflow, OverflowBufferLayer, Respond, SlidingLog, SlidingWindow,
+        TokenBucket, Vegas, Wrap, key,
     };
 
     pub use super::{Subject, an_hour, enforced, limit, patient, peer, proxy};

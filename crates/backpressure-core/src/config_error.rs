@@ -51,6 +51,8 @@ pub enum ConfigError {
         /// The largest limit.
         at_most: usize,
     },
+    /// A buffer whose callers wait for room, for who knows how long.
+    BlockWithoutEnd,
     /// The least limit of a controller is above its greatest.
     LimitsCrossed {
         /// The least limit.
@@ -116,6 +118,9 @@ impl fmt::Display for ConfigError {
             Self::LimitTooLarge { limit, at_most } => {
                 write!(f, "a limit of {limit} requests in progress cannot be counted: at most {at_most}")
             }
+            Self::BlockWithoutEnd => f.write_str(
+                "a buffer that blocks has no bound on how many wait, so it needs one on how long: say so with a longest wait",
+            ),
             Self::LimitsCrossed { min, max } => {
                 write!(f, "the least limit, {min}, is above the greatest, {max}: it must be at least 1 and at most {max}")
             }

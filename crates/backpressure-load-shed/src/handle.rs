@@ -49,6 +49,12 @@ impl LoadShedHandle {
         self.shared.gate.waiting()
     }
 
+    /// Returns how much the requests that wait [weigh](crate::LoadShedLayer::weight) together.
+    #[must_use]
+    pub fn waiting_weight(&self) -> u64 {
+        self.shared.gate.waiting_weight()
+    }
+
     /// Returns how many requests may be in progress now.
     #[must_use]
     pub fn limit(&self) -> usize {

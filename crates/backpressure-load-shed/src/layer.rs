@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Class, ConfigError, Controller, Ending, Name};
+use backpressure_core::{Class, ConfigError, Controller, Ending, Name, Overflow};
 use backpressure_http::key::KeyType;
 use backpressure_http::{FromHead, FromRequest, Head, MissingKey, Respond, from_head, from_request};
 use backpressure_queue::{Gate, Order};
@@ -36,6 +36,13 @@ pub struct LoadShedLayer<A = Respond, H = UntilBodyEnd, R = Readers> {
     readers: R,
 }
 
+/// A [`LoadShedLayer`] with a buffer in front of its places: see [`buffer`](LoadShedLayer::buffer) and
+/// [`blocking`](LoadShedLayer::blocking).
+///
+/// There is no worker and no task: the layer has the places and the line, and each request stays in its own response future,
+/// waits there for its turn, and drives its own copy of the service.
+pub type OverflowBufferLayer<A = Respond, H = UntilBodyEnd, R = Readers> = LoadShedLayer<A, H, R>;
+
 impl LoadShedLayer {
     /// Makes a layer that has at most `max_in_flight` requests in progress and refuses the others at once, answered over HTTP.
     ///
@@ -57,6 +64,67 @@ impl LoadShedLayer {
             1..=Gate::MOST => Ok(Self::with(Config::new(max_in_flight))),
             _ => Err(ConfigError::LimitTooLarge { limit: max_in_flight, at_most: Gate::MOST }),
         }
+    }
+
+    /// Makes a buffer: `in_flight` requests in progress, `capacity` more waiting in the order in which they came, and what the
+    /// overflow says of the next.
+    ///
+    /// [`Overflow::DropNewest`] refuses it. [`Overflow::DropOldest`] takes it in and answers the one that has waited longest
+    /// ([`Reason::Evicted`](backpressure_core::Reason::Evicted)), so that what is served is younger. To wait for room, see
+    /// [`blocking`](Self::blocking). A request waits here as long as it takes, unless [`max_wait`](Self::max_wait) says otherwise.
+    ///
+    /// It is the same layer with other settings: everything else that it can do, it can do here.
+    ///
+    /// # Panics
+    ///
+    /// If `in_flight` is 0, if one of the two is more than [`Gate::MOST`], or under [`Overflow::Block`]: see
+    /// [`try_buffer`](Self::try_buffer).
+    ///
+    /// ```
+    /// use backpressure_core::Overflow;
+    /// use backpressure_load_shed::OverflowBufferLayer;
+    ///
+    /// let positions = OverflowBufferLayer::buffer(2, 100, Overflow::DropOldest).named("positions");
+    /// # let _ = positions;
+    /// ```
+    pub fn buffer(in_flight: usize, capacity: usize, overflow: Overflow) -> Self {
+        Self::try_buffer(in_flight, capacity, overflow).unwrap_or_else(|error| misconfigured(&error))
+    }
+
+    /// Makes a buffer from settings that are not known to be good.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::ZeroLimit`], [`ConfigError::LimitTooLarge`], and [`ConfigError::BlockWithoutEnd`].
+    pub fn try_buffer(in_flight: usize, capacity: usize, overflow: Overflow) -> Result<Self, ConfigError> {
+        match overflow {
+            Overflow::Block => Err(ConfigError::BlockWithoutEnd),
+            Overflow::DropOldest | Overflow::DropNewest => Self::buffering(in_flight, capacity, overflow, Duration::MAX),
+        }
+    }
+
+    /// Makes a buffer of `capacity` whose callers wait for room in it: [`Overflow::Block`].
+    ///
+    /// The wait of a request, for room and then for its turn, takes `max_wait` at the most. That bounds the time, not the number:
+    /// how many callers there are is up to the host, which keeps each with its request. [`LoadShedHandle::waiting`] counts both
+    /// those in the buffer and those who wait for room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_buffer`](Self::try_buffer); [`ConfigError::BlockWithoutEnd`] if `max_wait` is [`Duration::MAX`].
+    pub fn blocking(in_flight: usize, capacity: usize, max_wait: Duration) -> Result<Self, ConfigError> {
+        if max_wait == Duration::MAX {
+            return Err(ConfigError::BlockWithoutEnd);
+        }
+        Self::buffering(in_flight, capacity, Overflow::Block, max_wait)
+    }
+
+    fn buffering(in_flight: usize, capacity: usize, overflow: Overflow, max_wait: Duration) -> Result<Self, ConfigError> {
+        if capacity > Gate::MOST {
+            return Err(ConfigError::LimitTooLarge { limit: capacity, at_most: Gate::MOST });
+        }
+        let layer = Self::try_new(in_flight)?;
+        Ok(layer.configure(|config| (config.queue, config.overflow, config.max_wait) = (capacity, overflow, max_wait)))
     }
 
     pub(crate) fn with(config: Config) -> Self {
@@ -86,8 +154,22 @@ impl<A, H, R> LoadShedLayer<A, H, R> {
 
     /// Sets how long a request waits for a place at the most: 1 s without it. 0 is not to wait at all, and [`Duration::MAX`] is
     /// as long as it takes.
+    ///
+    /// # Panics
+    ///
+    /// If a buffer that [blocks](LoadShedLayer::blocking) is to wait for ever.
     pub fn max_wait(self, max_wait: Duration) -> Self {
+        let has_end = self.shared.config.overflow != Overflow::Block || max_wait < Duration::MAX;
+        assert!(has_end, "{}", ConfigError::BlockWithoutEnd);
         self.configure(|config| config.max_wait = max_wait)
+    }
+
+    /// Bounds what those who wait [weigh](Self::weight) together, besides their number.
+    ///
+    /// A request that weighs more is refused ([`Reason::CostExceedsLimit`](backpressure_core::Reason::CostExceedsLimit)), also
+    /// where nobody waits: unless it finds a place at once, when it weighs nothing.
+    pub fn max_weight(self, max_weight: u64) -> Self {
+        self.configure(|config| config.queue_weight = max_weight)
     }
 
     /// Sets who of a class is next: the oldest ([`Order::Fifo`]) without it.
@@ -244,6 +326,32 @@ impl<A, H, P, C, U, W, K> LoadShedLayer<A, H, Readers<P, C, U, W, K>> {
         })
     }
 
+    /// Says what a request weighs while it waits, for [`max_weight`](Self::max_weight): 0 without it. It is asked once.
+    ///
+    /// ```
+    /// use backpressure_core::Overflow;
+    /// use backpressure_load_shed::OverflowBufferLayer;
+    /// use http::header::CONTENT_LENGTH;
+    ///
+    /// // At most 1 000 requests and 64 MiB of announced bodies; one that announces nothing counts as 1 MiB.
+    /// let uploads = OverflowBufferLayer::buffer(8, 1_000, Overflow::DropNewest).max_weight(64 << 20).weight(|head| {
+    ///     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    ///     length.unwrap_or(1 << 20)
+    /// });
+    /// # let _ = uploads;
+    /// ```
+    pub fn weight<F: Fn(Head<'_>) -> u64 + Clone>(self, weight: F) -> LoadShedLayer<A, H, Readers<P, C, U, FromHead<F>, K>> {
+        self.weighing(from_head(weight))
+    }
+
+    /// As [`weight`](Self::weight), for requests of any type.
+    pub fn weight_of<Req, F: Fn(&Req) -> u64 + Clone>(
+        self,
+        weight: F,
+    ) -> LoadShedLayer<A, H, Readers<P, C, U, FromRequest<F>, K>> {
+        self.weighing(from_request(weight))
+    }
+
     /// Bounds how many requests of one client are in progress or waiting; what is more is refused with 429. The bound of all stays.
     ///
     /// Requests without a key share one bound: see [`missing`](Self::missing). At most
@@ -265,6 +373,10 @@ impl<A, H, P, C, U, W, K> LoadShedLayer<A, H, Readers<P, C, U, W, K>> {
             weight,
             clients: PerClient::new(key, max_in_flight),
         })
+    }
+
+    fn weighing<V>(self, weight: V) -> LoadShedLayer<A, H, Readers<P, C, U, V, K>> {
+        self.reading(|Readers { passes, class, until, clients, .. }| Readers { passes, class, until, weight, clients })
     }
 
     fn skipping<Q>(self, other: Q) -> LoadShedLayer<A, H, Readers<Either<P, Q>, C, U, W, K>> {

@@ -61,6 +61,19 @@
 //! Measure it, or let it be found: [`adaptive`](LoadShedLayer::adaptive). A queue is for bursts: as long as what may wait is done
 //! within the time that a caller waits.
 //!
+//! # A buffer
+//!
+//! [`OverflowBufferLayer`] is the same layer under the name of a buffer, with a policy for when it is full:
+//!
+//! | | who goes | who waits | for |
+//! |---|---|---|---|
+//! | [`buffer(.., DropNewest)`](LoadShedLayer::buffer) | the arriving one, 503 | `capacity` at the most | what was accepted is done |
+//! | [`buffer(.., DropOldest)`](LoadShedLayer::buffer) | who has waited longest, 503 | `capacity` at the most | fresh answers: positions, prices, search as one types |
+//! | [`blocking(..)`](LoadShedLayer::blocking) | who has waited too long, 503 | as many as the host has callers | callers that can be slowed down |
+//!
+//! What waits can be bounded by weight too: [`max_weight`](LoadShedLayer::max_weight). Unlike tower's `Buffer` it has no worker: an
+//! error of the service is that of its request, and an idle clone holds nothing.
+//!
 //! # What the caller sees at the limit
 //!
 //! HTTP 503 with a `Retry-After`, or gRPC `UNAVAILABLE` with a pushback, as [`Respond`](backpressure_http::Respond) writes them;
@@ -138,7 +151,7 @@ pub use guard::{Guard, HeldPlace};
 pub use handle::{LoadShedHandle, NotDrained};
 pub use hold::{Hold, Until, UntilBodyEnd, UntilResponse};
 pub use judge::{ByAnswer, ByResponseHead, ByResult, ByStatus, Judge, ResponseHead};
-pub use layer::LoadShedLayer;
+pub use layer::{LoadShedLayer, OverflowBufferLayer};
 pub use readers::{Either, Readers, Triage};
 pub use service::LoadShed;
 pub use tally::Shed;

@@ -229,6 +229,13 @@
 //! [handle](LoadShedHandle) changes the limit while it runs and [drains](LoadShedHandle::drain) it before a shutdown.
 //! `cargo run --example load_shed` shows what it is for.
 //!
+//! ## A buffer with a policy
+//!
+//! [`OverflowBufferLayer`] is that layer with a buffer in front: `buffer(in_flight, capacity, overflow)`. Full, it refuses the
+//! newest ([`Overflow::DropNewest`]), or answers whoever has waited longest in favour of the newest ([`Overflow::DropOldest`]), or
+//! has callers wait for room, for a stated time ([`blocking`](LoadShedLayer::blocking)). For items in place of requests, between
+//! tasks of your own, there is [`queue::Queue`] with the same policies. `cargo run --example overflow_buffer` shows the three.
+//!
 //! # Testing
 //!
 //! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive
@@ -257,8 +264,8 @@ pub use backpressure_limiter::{Coarse, KeyedLimiter, Limiter, Monotonic, WhenFul
 #[doc(no_inline)]
 pub use backpressure_load_shed as load_shed;
 pub use backpressure_load_shed::{
-    ByResult, ByStatus, HeldPlace, LoadShed, LoadShedHandle, LoadShedLayer, NotDrained, ResponseHead, Shed, Until, UntilBodyEnd,
-    UntilResponse,
+    ByResult, ByStatus, HeldPlace, LoadShed, LoadShedHandle, LoadShedLayer, NotDrained, OverflowBufferLayer, ResponseHead, Shed,
+    Until, UntilBodyEnd, UntilResponse,
 };
 #[doc(no_inline)]
 pub use backpressure_queue as queue;
