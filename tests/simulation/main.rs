@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use clients::Retries;
 use experiment::{Experiment, LOADS};
-use policies::{Limit, Policy};
+use policies::Policy;
 use run::{Run, Scenario, throughput};
 use service::Model;
 
@@ -52,11 +52,6 @@ const SCENARIOS: [Scenario; 4] = [
 
 /// The part of the capacity that a bounded policy keeps, at every load.
 const FLOOR: f64 = 0.95;
-
-/// The part that `Vegas` keeps: most of its runs are above `FLOOR`, and some are not. It measures its baseline on work that began
-/// and ended within a second, which is shorter than most; so it sees a queue where nothing waits, and stays where its guard,
-/// misled by chance, has sent it: below the 20 that keep the workers busy.
-const FLOOR_OF_VEGAS: f64 = 0.85;
 
 /// The part that no unbounded policy keeps, at any load: they do all that they can, and all of it too late.
 const COLLAPSED: f64 = 0.1;
@@ -83,7 +78,6 @@ fn missed(experiment: &Experiment) -> Vec<String> {
     for row in &experiment.rows {
         let promised = match row.policy {
             Policy::Nothing | Policy::UnboundedQueue => 0.0..=COLLAPSED,
-            Policy::Shed(Limit::Vegas, _) => FLOOR_OF_VEGAS..=f64::INFINITY,
             Policy::Shed(..) => FLOOR..=f64::INFINITY,
         };
         for (load, outcome) in LOADS.iter().zip(&row.outcomes) {

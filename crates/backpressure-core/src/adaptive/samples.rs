@@ -10,13 +10,15 @@ use crate::{ConfigError, Timestamp, nanos};
 /// Collects samples until they cover a time and are enough.
 ///
 /// A window opens with the end of its first sample and closes with one, so it is never empty: silence says nothing. What started
-/// before the [epoch](Self::restart) is left out: it ran under another limit (envoyproxy/envoy#11579).
+/// before the [epoch](Self::restart) is left out: it ran under another limit (envoyproxy/envoy#11579). So is what ends within one
+/// length of the epoch: of the work that started since, only the short has ended by then, and its latency would be too low.
 #[derive(Clone)]
 pub(super) struct Samples {
     /// Nanoseconds, at least 1.
     length: u64,
     at_least: u64,
-    epoch: Timestamp,
+    /// The first end, before there was a [restart](Self::restart).
+    epoch: Option<Timestamp>,
     /// The earliest and the latest end so far.
     span: Option<(Timestamp, Timestamp)>,
     successes: u64,
@@ -57,7 +59,7 @@ impl Samples {
         Self {
             length: 1_000_000_000,
             at_least: 50,
-            epoch: Timestamp::ORIGIN,
+            epoch: None,
             span: None,
             successes: 0,
             dropped: 0,
@@ -78,7 +80,7 @@ impl Samples {
 
     /// Forgets the window that is open, and leaves out what starts before `epoch`.
     pub(super) fn restart(&mut self, epoch: Timestamp) {
-        self.epoch = epoch;
+        self.epoch = Some(epoch);
         self.close();
     }
 
@@ -86,8 +88,12 @@ impl Samples {
     pub(super) fn record(&mut self, sample: Sample) -> Option<Window> {
         // Whatever ends before the epoch began is told late, or the clock stepped back: an epoch that lies ahead would leave out
         // everything until the clock has caught up.
-        self.epoch = self.epoch.min(sample.ended);
-        if sample.ending == Ending::Ignored || sample.started < self.epoch {
+        self.epoch = self.epoch.map(|epoch| epoch.min(sample.ended));
+        if sample.ending == Ending::Ignored {
+            return None;
+        }
+        let epoch = *self.epoch.get_or_insert(sample.ended);
+        if sample.started < epoch || sample.ended < epoch.saturating_add(self.length) {
             return None;
         }
         match sample.ending {
@@ -181,7 +187,9 @@ mod tests {
     }
 
     fn samples(length: u64, at_least: u32) -> Samples {
-        Samples::new().with(Duration::from_millis(length), at_least).expect("neither is 0")
+        let mut samples = Samples::new().with(Duration::from_millis(length), at_least).expect("neither is 0");
+        samples.restart(Timestamp::ORIGIN);
+        samples
     }
 
     #[test]
@@ -250,6 +258,19 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_soon_after_the_epoch_is_left_out_as_it_is_the_short_work() {
+        // Work of 1 ms and of 9 ms by turns, each ms one of them, from 100 ms on: by 109 ms only short work has ended.
+        let mut samples = Samples::new().with(Duration::from_millis(10), 10).expect("neither is 0");
+        let mut ends: Vec<(u64, u64)> =
+            (100..200).map(|start| if start % 2 == 0 { (start + 1, 1) } else { (start + 9, 9) }).collect();
+        ends.sort_unstable();
+        let windows: Vec<_> = ends.iter().filter_map(|(ended, took)| samples.record(sample(*took, *ended))).collect();
+        // The first end is at 101 ms. From 111 ms to 121 ms there are six short ones and five long ones; of these eleven, the lower
+        // ten: 6 × 1 + 4 × 9 ms.
+        assert_eq!((windows[0].closed.as_nanos(), windows[0].latency), (121 * MS, Some(42 * MS / 10)));
+    }
+
+    #[test]
     fn what_started_in_another_epoch_is_left_out() {
         let mut samples = samples(1, 2);
         samples.record(sample(5, 100));
@@ -286,6 +307,7 @@ mod tests {
         let mut mix = Mix::new(7);
         for count in [1_u32, 2, 9, 10, 11, 99, 512] {
             let mut samples = Samples::new().with(Duration::from_nanos(1), count).expect("neither is 0");
+            samples.restart(Timestamp::ORIGIN);
             let mut all: Vec<u64> = (0..count).map(|_| mix.below(90 * MS)).collect();
             let work = |(nth, took): (u64, &u64)| Sample {
                 started: Timestamp::from_nanos(1_000 * MS + nth),

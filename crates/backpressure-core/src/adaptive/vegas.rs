@@ -19,18 +19,18 @@ use crate::config_error::misconfigured;
 ///
 /// - latency = the mean of the lower 90 % of them, so that a few slow ones move nothing;
 /// - queue = limit × (1 − least latency / latency), rounded up;
-/// - α = 3 lg or a tenth of the limit, β = 6 lg or a fifth, whichever is more;
+/// - α = 3 lg or a tenth of the limit, β = 6 lg or three twentieths, whichever is more;
 /// - the limit rises by 6 lg if the queue is at most α / 3, or by lg if it is below α; it falls by lg if the queue is above β;
 /// - it falls by as much of a tenth as was [dropped](super::Ending::Dropped), and by lg at least, if that was more than 1 in 100;
 /// - it goes back to the least limit that did as well where more work in progress brought more latency but no more throughput, in up
 ///   to 50 windows in which the limit was what held the work back.
 ///
 /// The least latency is measured afresh after 30 to 60 windows, or once the limit has fallen by half: at three quarters of the limit,
-/// for one window, of work that all started after the reduction.
+/// for two windows. The first of them is left out, as is the very first of all: what has ended by then is the short work.
 ///
 /// The limit does not change while less than half of it is in use; it is at most 5 times what was in use, or what it started with.
 ///
-/// Netflix's Vegas has no α and β of a tenth and a fifth (its documentation speaks of a tenth): beyond some 60 places, 3 lg is
+/// Netflix's Vegas has no α of a tenth and no β of three twentieths (its documentation speaks of a tenth): beyond some 60 places, 3 lg is
 /// less than the noise. Nor does it measure at a reduced limit: under a standing overload it takes the queue for the baseline.
 ///
 /// ```
@@ -38,11 +38,11 @@ use crate::config_error::misconfigured;
 /// use backpressure_core::{Controller, Ending, Sample, Timestamp, Vegas};
 ///
 /// let mut vegas = Vegas::new().initial(10).window(Duration::from_millis(1), 2);
-/// for millis in [10, 11] {
+/// for millis in 10..17 {
 ///     let ended = Timestamp::from_nanos(millis * 1_000_000);
 ///     vegas.record(Sample { started: ended.saturating_sub(5_000_000), ended, in_flight: 10, ending: Ending::Success });
 /// }
-/// // Nothing took longer than the least that was seen: there is no queue at all.
+/// // What started before the first end is left out. Of the rest, nothing took longer than the least: there is no queue at all.
 /// assert_eq!(vegas.limit(), 16);
 /// ```
 #[derive(Clone, Debug)]
@@ -121,7 +121,9 @@ impl Vegas {
         if let Some(back) = self.guard.as_mut().and_then(|guard| guard.retreat(window, latency, self.limit)) {
             return back;
         }
-        let (alpha, beta) = ((step * 3).max(self.limit / 10), (step * 6).max(self.limit / 5));
+        // In two parts, so that no limit overflows.
+        let three_twentieths = self.limit / 20 * 3 + self.limit % 20 * 3 / 20;
+        let (alpha, beta) = ((step * 3).max(self.limit / 10), (step * 6).max(three_twentieths));
         if queue > beta {
             lower(step)
         } else if queue <= alpha / 3 {
@@ -189,7 +191,9 @@ mod tests {
 
     impl Trial {
         fn new(initial: usize) -> Self {
-            let vegas = Vegas::new().max(20_000).initial(initial).window(Duration::from_nanos(1), 2);
+            let mut vegas = Vegas::new().max(20_000).initial(initial).window(Duration::from_nanos(1), 2);
+            // It has heard of work long ago.
+            vegas.samples.restart(Timestamp::ORIGIN);
             Self { vegas, now: Timestamp::from_nanos(1_000_000 * MS) }
         }
 
@@ -218,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_queue_decides_how_the_limit_moves() {
-        // Limit 100, lg 2, α 10, β 20, least latency 80 ms. Queue = 100 × (1 − 80 / latency), rounded up.
+        // Limit 100, lg 2, α 10, β 15, least latency 80 ms. Queue = 100 × (1 − 80 / latency), rounded up.
         let next = |latency: u64| {
             let mut trial = Trial::new(100);
             trial.vegas.baseline.observe(80 * MS);
@@ -230,8 +234,8 @@ mod tests {
         assert_eq!(next(87), 102, "9");
         assert_eq!(next(88), 100, "10 = α");
         assert_eq!(next(89), 100, "11");
-        assert_eq!(next(100), 100, "20 = β");
-        assert_eq!(next(101), 98, "21");
+        assert_eq!(next(94), 100, "15 = β");
+        assert_eq!(next(95), 98, "16");
     }
 
     #[test]
@@ -272,8 +276,8 @@ mod tests {
     fn a_probe_takes_a_quarter_of_the_limit_for_a_window_and_sees_only_what_started_in_it() {
         let mut trial = Trial::new(100);
         trial.vegas.baseline.observe(100 * MS);
-        // Queue 17: between α and β.
-        let before = (0..60).map(|_| trial.full_window(120)).take_while(|limit| *limit == 100).count();
+        // Queue 13: between α and β.
+        let before = (0..60).map(|_| trial.full_window(114)).take_while(|limit| *limit == 100).count();
         assert!((29..60).contains(&before), "{before} windows");
         assert_eq!(trial.vegas.limit(), 75);
         // What is still under way from before took long.
