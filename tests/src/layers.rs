@@ -77,7 +77,10 @@ macro_rules! queueing_layers {
             3,
             patient(LoadShedLayer::new(3)).per_client(key::header("x-api-key"), 9).answer(Wrap)
         ));
-        $then!($law overflow_buffer: Subject::of_places(2, OverflowBufferLayer::buffer(2, 2, Overflow::DropNewest)));
+        $then!($law overflow_buffer: Subject::of_places(
+            2,
+            patient(OverflowBufferLayer::buffer(2, 2, Overflow::DropNewest))
+        ));
     };
 }
 
