@@ -1,4 +1,4 @@
-//! One table of what the limiters cost, each next to its best peer: `cargo bench -p backpressure-bench`.
+//! One table of what the layers, limiters and queues cost, each next to its best peer: `cargo bench -p backpressure-bench`.
 //!
 //! ```text
 //! cargo bench -p backpressure-bench                    the whole table, some minutes
@@ -22,6 +22,10 @@
 //!   hardly fetch ahead. Every key has been seen before.
 //! - **Limits** are never reached in the rows that admit, and never recover in those that refuse.
 //! - **shed**: the service answers at once and has a body. Service and future are called through vtables, as hosts do.
+//! - **buffer**: each caller is a task with a clone of the service, on one thread, and what calling the bare service costs is taken
+//!   off. `waiting` lets one at a time into a service that yields once, so that all others wait.
+//! - **queue**: of 64 places, on one thread, with integers of 8 bytes or with `Bytes`, which are 32. `full` has a receiver that reads
+//!   nothing.
 //! - **Memory**: bytes allocated and not freed while n keys come in, over n. **Pause**: the longest single check among them, the
 //!   shorter of two runs, since the system's own interruptions only ever add. Each run has a process of its own.
 //! - **Instructions**: an operation runs 10 000 and 20 000 times under callgrind; the difference, less that of the bare loop, is
@@ -66,11 +70,13 @@
     reason = "ratios are for people, and no decision depends on them"
 )]
 
+mod buffer;
 mod instructions;
 mod keys;
 mod layer;
 mod measure;
 mod memory;
+mod queue;
 mod rows;
 mod shed;
 
@@ -80,9 +86,10 @@ fn main() {
     // Cargo adds `--bench`.
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        // The two modes in which this program starts itself.
+        // The modes in which this program starts itself.
         ["--only", row, side, operations] => instructions::only(row, side, operations),
         ["--grow", side, keys] => memory::grow_here(side, keys),
+        ["--hold", side] => memory::hold_here(side),
         ["instructions"] => instructions::table(""),
         ["instructions", filter] => instructions::table(filter),
         [] => table(""),
