@@ -13,6 +13,7 @@ use super::item::Item;
 use super::outcome::{Refused, SendError, Sent};
 use super::state::{Afterwards, Attempt, State, wake};
 use crate::slab::Ticket;
+use crate::sync::MutexGuard;
 
 /// The end of a [`Queue`] that is sent to. Clones send to the same queue; when the last is dropped, the queue closes and the
 /// receiver gets what is still inside.
@@ -135,8 +136,14 @@ impl<T> Sender<T> {
             wake(receiver);
             return pushed(Sent::evicted(oldest));
         }
+        Self::finish(state, |state, after| otherwise(state, item, after))
+    }
+
+    /// Does what is not the rule, apart from what is: there it would take the room and the registers.
+    #[inline(never)]
+    fn finish<R>(mut state: MutexGuard<'_, State<T>>, change: impl FnOnce(&mut State<T>, &mut Afterwards) -> R) -> R {
         let mut after = Afterwards::nothing();
-        let result = otherwise(&mut state, item, &mut after);
+        let result = change(&mut state, &mut after);
         drop(state);
         after.run();
         result

@@ -81,13 +81,13 @@ impl<T> State<T> {
     #[inline]
     pub(super) fn evict_oldest_for(&mut self, item: &Item<T>) -> Option<Item<T>> {
         let calm = !self.closed && !self.has_waiting() && self.overflow == Overflow::DropOldest;
-        if calm && self.store.takes_for_oldest(item) { self.store.evict(ItemClass::Droppable) } else { None }
+        if calm && self.store.takes_for_oldest(item) { self.store.evict_oldest() } else { None }
     }
 
-    /// Pushes an item that the queue [takes](Self::takes), and returns the receiver to wake.
-    #[inline]
+    /// Pushes a droppable item for which there is room, and returns the receiver to wake.
+    #[inline(always)]
     pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) -> Option<Waker> {
-        self.store.push(item, since);
+        self.store.push(item.droppable(), since);
         self.receiver.take()
     }
 
