@@ -46,8 +46,8 @@ impl<T> Receiver<T> {
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: an item is taken out only when it resolves.
-    pub async fn recv(&mut self) -> Option<Received<T>> {
-        Recv { receiver: self, waits: false }.await
+    pub fn recv(&mut self) -> impl Future<Output = Option<Received<T>>> {
+        Recv { receiver: self, waits: false }
     }
 
     /// Receives the next item, if there is one now.

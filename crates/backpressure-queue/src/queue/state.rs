@@ -78,7 +78,7 @@ impl<T> State<T> {
 
     /// Evicts the oldest item if that is all it takes for a droppable item to be [pushed](Self::push): what happens most in a
     /// queue that drops its oldest and is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn evict_oldest_for(&mut self, item: &Item<T>) -> Option<Item<T>> {
         let calm = !self.closed && !self.has_waiting() && self.overflow == Overflow::DropOldest;
         if calm && self.store.takes_for_oldest(item) { self.store.evict_oldest() } else { None }
