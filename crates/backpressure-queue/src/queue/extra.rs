@@ -78,6 +78,14 @@ impl<T> Extra<T> {
         }
     }
 
+    /// Accounts for a droppable item that is evicted from the front and has no gap behind it.
+    #[inline(always)]
+    pub(super) fn evicted_front(&mut self, weight: u64) {
+        self.counts.evicted += 1;
+        self.missed = self.missed.saturating_add(Load { items: 1, weight });
+        self.base += 1;
+    }
+
     /// Accounts for the slot that was the front, and for the gaps that are the front now.
     #[inline]
     pub(super) fn front_left(&mut self, slots: &mut VecDeque<Slot<T>>) {

@@ -7,14 +7,14 @@ use super::outcome::{Displaced, Sent};
 use super::store::{Entry, Slot, Store};
 
 impl<T> Store<T> {
-    /// Whether a droppable item would fit if the front went, and that is droppable.
-    #[inline]
+    /// Whether a droppable item would fit if the front went, and that is droppable, and has no gap behind it.
+    #[inline(always)]
     pub(super) fn takes_for_oldest(&self, item: &Item<T>) -> bool {
-        let Some(Slot::Item(oldest)) = self.slots.front() else {
+        let (Some(extra), Some(Slot::Item(oldest))) = (self.extra.as_deref(), self.slots.front()) else {
             return false;
         };
         let are_droppable = item.class == ItemClass::Droppable && oldest.class == ItemClass::Droppable;
-        are_droppable && item.weight <= self.limit.weight - (self.weight - oldest.weight)
+        are_droppable && extra.gaps == 0 && item.weight <= self.limit.weight - (self.weight - oldest.weight)
     }
 
     /// Whether the item would fit if all went that it may displace.
@@ -46,15 +46,13 @@ impl<T> Store<T> {
         }
     }
 
-    /// Evicts the front, which [`takes_for_oldest`](Self::takes_for_oldest) has found droppable.
+    /// Evicts the front, of which [`takes_for_oldest`](Self::takes_for_oldest) is true. It accounts first: what follows, the push of
+    /// another, then finds in registers what this leaves.
     #[inline(always)]
     pub(super) fn evict_oldest(&mut self) -> Option<Item<T>> {
-        let item = self.take_droppable()?;
-        let extra = self.extra.get_or_insert_with(Self::new_extra);
-        extra.counts.evicted += 1;
-        extra.missed = extra.missed.saturating_add(Load { items: 1, weight: item.weight });
-        extra.front_left(&mut self.slots);
-        Some(item)
+        let weight = self.slots.front()?.weight();
+        self.extra.as_deref_mut()?.evicted_front(weight);
+        self.take_droppable()
     }
 
     #[inline]

@@ -88,7 +88,8 @@ impl<T> State<T> {
     #[inline(always)]
     pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) -> Option<Waker> {
         self.store.push(item.droppable(), since);
-        self.receiver.take()
+        // Not written to where nobody waits: the unlocking waits for all that was.
+        if self.receiver.is_some() { self.receiver.take() } else { None }
     }
 
     /// Sends an item at once, or not at all.

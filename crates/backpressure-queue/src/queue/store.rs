@@ -211,7 +211,7 @@ impl<T> Store<T> {
     }
 
     #[cold]
-    pub(super) fn new_extra() -> Box<Extra<T>> {
+    fn new_extra() -> Box<Extra<T>> {
         Box::new(Extra::new(Load::ZERO))
     }
 
