@@ -23,12 +23,16 @@ use crate::rows::Row;
 
 pub(crate) fn rows() -> Vec<Row> {
     vec![
-        Row::new("buffer: place free, 1 caller (tower Buffer)", || free(1, &plain(1)), || their_free(1))
+        Row::new("buffer: place free, 1 caller (tower Buffer)", || free(1, &plain(64)), || their_free(1))
             .over(|| bare(1, Inner::Answers))
             .target(0.3)
             .instructions(0.3),
         Row::new("buffer: place free, 64 callers (tower Buffer)", || free(64, &plain(64)), || their_free(64))
             .over(|| bare(64, Inner::Answers))
+            .target(0.3)
+            .instructions(0.3),
+        Row::new("buffer: the last place, 1 caller (tower Buffer)", || free(1, &plain(1)), || their_free(1))
+            .over(|| bare(1, Inner::Answers))
             .target(0.3)
             .instructions(0.3),
         Row::new("buffer: place free, 1 caller, HTTP (tower Buffer)", our_http, their_http)
@@ -86,7 +90,7 @@ fn bare(callers: u64, inner: Inner) -> Work {
 }
 
 fn our_http() -> Work {
-    calls(1, request, || LoadShedLayer::new(1).queue(CAPACITY).layer(Http))
+    calls(1, request, || LoadShedLayer::new(64).queue(CAPACITY).layer(Http))
 }
 
 fn their_http() -> Work {
