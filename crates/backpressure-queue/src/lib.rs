@@ -130,7 +130,7 @@
 //! - **Clones share.** `clone` makes a handle of the same line, gate or queue. [`order`](Line::order) and the other settings make a
 //!   new one.
 //! - **Memory.** A line or gate: 56 bytes for each waiter of the longest line there ever was, at most doubled; a [`Wait`] and an
-//!   [`Enter`] allocate nothing else. A [`Queue`]: 144 bytes, and 40 for each item beside itself.
+//!   [`Enter`] allocate nothing else. A [`Queue`]: 136 bytes, and 40 for each item beside itself.
 
 mod error;
 mod gate;

@@ -44,7 +44,7 @@ use crate::sync::{Arc, Mutex};
 ///
 /// # Memory
 ///
-/// An empty queue takes 144 bytes, in one allocation for all of its handles; nothing is allocated for items before there are any.
+/// An empty queue takes 136 bytes, in one allocation for all of its handles; nothing is allocated for items before there are any.
 /// Each then takes its own size, rounded up to 8, and 40 bytes, in one allocation that grows as it is used, at most doubling, and
 /// stays as long as the queue ever was, until [`shrink_to_fit`](Self::shrink_to_fit), [`discard`](Self::discard) or the end of the
 /// receiver. Where others are evicted from behind durable or conflated items, it may become thrice as long. The first loss, refusal

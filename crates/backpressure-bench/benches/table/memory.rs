@@ -1,4 +1,4 @@
-//! What a key costs to remember, and the longest that a check takes while keys come in.
+//! What a key costs to remember, the longest that a check takes while keys come in, and what a queue costs that is idle.
 
 use std::alloc::System;
 use std::env;
@@ -12,12 +12,21 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use crate::keys::address;
 use crate::measure::{Comparison, line};
+use crate::queue;
 use crate::rows::{admitting, their_admitting};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 pub(crate) fn table(filter: &str) {
+    keys(filter);
+    let idle = "memory: an idle queue (tokio mpsc of 64)";
+    if idle.contains(filter) {
+        line(idle, "B", &Comparison::of(hold_in_a_process("ours"), hold_in_a_process("peer"), Some(0.15)));
+    }
+}
+
+fn keys(filter: &str) {
     for (keys, name) in [(1_000_000, "1M"), (10_000_000, "10M")] {
         let [bytes, longest, rare] = [
             format!("memory: bytes a key, {name} keys"),
@@ -49,13 +58,23 @@ struct Growth {
 
 /// A process of its own starts with an empty heap.
 fn grow_in_a_process(side: &str, keys: u32) -> Growth {
-    let program = env::current_exe().expect("the benchmark was started from a file");
-    let output = Command::new(program).args(["--grow", side, &keys.to_string()]).output().expect("what ran once runs again");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    match printed.split_whitespace().map(|number| number.parse().unwrap_or(f64::NAN)).collect::<Vec<f64>>()[..] {
+    match numbers_of(&["--grow", side, &keys.to_string()])[..] {
         [bytes, longest, rare] => Growth { bytes, longest, rare },
         _ => Growth { bytes: f64::NAN, longest: f64::NAN, rare: f64::NAN },
     }
+}
+
+/// Bytes for each queue that is idle.
+fn hold_in_a_process(side: &str) -> f64 {
+    numbers_of(&["--hold", side]).first().copied().unwrap_or(f64::NAN)
+}
+
+/// What this program prints when it is started like this.
+fn numbers_of(arguments: &[&str]) -> Vec<f64> {
+    let program = env::current_exe().expect("the benchmark was started from a file");
+    let output = Command::new(program).args(arguments).output().expect("what ran once runs again");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    printed.split_whitespace().map(|number| number.parse().unwrap_or(f64::NAN)).collect()
 }
 
 /// Lets keys into one of the limiters and prints what came of it.
@@ -75,6 +94,22 @@ pub(crate) fn grow_here(side: &str, keys: &str) {
     }
 }
 
+/// Holds queues of one of the kinds, and prints what each takes.
+pub(crate) fn hold_here(side: &str) {
+    match side {
+        "ours" => hold(queue::ours_of_bytes),
+        _ => hold(queue::tokios_of_bytes),
+    }
+}
+
+fn hold<Q>(queue: impl Fn() -> Q) {
+    let mut queues = Vec::with_capacity(QUEUES);
+    let before = Region::new(ALLOCATOR);
+    queues.extend((0..QUEUES).map(|_| queue()));
+    let change = before.change();
+    println!("{}", (change.bytes_allocated - change.bytes_deallocated) as f64 / QUEUES as f64);
+}
+
 fn grow(checks: &mut [u32], before: &Region<'_, System>, mut check: impl FnMut(&IpAddr)) {
     for (key, nanos) in (0..).zip(checks.iter_mut()) {
         let address = address(key);
@@ -89,3 +124,5 @@ fn grow(checks: &mut [u32], before: &Region<'_, System>, mut check: impl FnMut(&
     let rare = checks[checks.len() - 1 - checks.len() / 10_000];
     println!("{} {} {rare}", bytes as f64 / checks.len() as f64, checks[checks.len() - 1]);
 }
+
+const QUEUES: usize = 1_000;

@@ -67,22 +67,36 @@ impl<T> Extra<T> {
 
     /// Accounts for an item that has left, from wherever.
     #[inline]
-    pub(super) fn left(&mut self, item: &Item<T>) {
-        match item.class {
+    pub(super) fn left(&mut self, class: ItemClass, weight: u64) {
+        match class {
             ItemClass::Conflated(key) => {
-                self.conflated.remove(item.weight);
+                self.conflated.remove(weight);
                 self.keys.remove(&key);
             }
-            ItemClass::Durable => self.durable.remove(item.weight),
+            ItemClass::Durable => self.durable.remove(weight),
             ItemClass::Droppable | ItemClass::Urgent => {}
         }
     }
 
-    /// Accounts for an item that has left from the front, and for the gaps that are the front now.
-    #[inline]
-    pub(super) fn left_from_front(&mut self, item: &Item<T>, slots: &mut VecDeque<Slot<T>>) {
-        self.left(item);
+    /// Accounts for a droppable item that is evicted from the front and has no gap behind it.
+    #[inline(always)]
+    pub(super) fn evicted_front(&mut self, weight: u64) {
+        self.counts.evicted += 1;
+        self.missed = self.missed.saturating_add(Load { items: 1, weight });
         self.base += 1;
+    }
+
+    /// Accounts for the slot that was the front, and for the gaps that are the front now.
+    #[inline]
+    pub(super) fn front_left(&mut self, slots: &mut VecDeque<Slot<T>>) {
+        self.base += 1;
+        if self.gaps > 0 {
+            self.pass_gaps(slots);
+        }
+    }
+
+    #[cold]
+    fn pass_gaps(&mut self, slots: &mut VecDeque<Slot<T>>) {
         while self.gaps > 0
             && let Some(Slot::Gap(gap)) = slots.front()
         {
@@ -124,7 +138,7 @@ impl<T> Extra<T> {
                 Slot::Gap(gap) => open = open.saturating_add(gap),
                 Slot::Item(entry) => {
                     self.close_gap(&mut open, &mut kept);
-                    if let ItemClass::Conflated(key) = entry.item.class {
+                    if let ItemClass::Conflated(key) = entry.class {
                         self.keys.insert(key, self.base + kept.len() as u64);
                     }
                     kept.push_back(Slot::Item(entry));
@@ -177,14 +191,14 @@ impl<T> Extra<T> {
 impl<T> Slot<T> {
     pub(super) const fn weight(&self) -> u64 {
         match self {
-            Self::Item(entry) => entry.item.weight,
+            Self::Item(entry) => entry.weight,
             Self::Gap(gap) => gap.weight,
         }
     }
 
     const fn class(&self) -> Option<ItemClass> {
         match self {
-            Self::Item(entry) => Some(entry.item.class),
+            Self::Item(entry) => Some(entry.class),
             Self::Gap(_) => None,
         }
     }

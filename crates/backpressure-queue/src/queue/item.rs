@@ -95,6 +95,16 @@ impl<T> Item<T> {
     }
 }
 
+impl<T> Item<T> {
+    /// Says again of an item that is droppable that it is: a constant is written where a class would be read from memory, right
+    /// after it was written there by halves, which stalls.
+    #[inline(always)]
+    pub(super) fn droppable(self) -> Self {
+        let Self { value, weight, class: _ } = self;
+        Self { value, weight, class: ItemClass::Droppable }
+    }
+}
+
 impl<T> From<T> for Item<T> {
     fn from(value: T) -> Self {
         Self::new(value)

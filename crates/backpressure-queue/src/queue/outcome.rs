@@ -1,6 +1,6 @@
 //! What became of an item: for its sender, for its receiver, and in numbers.
 
-use std::{fmt, iter, option, vec};
+use std::{fmt, iter, mem, option, slice, vec};
 
 use super::item::{Item, Load};
 
@@ -21,9 +21,15 @@ use super::item::{Item, Load};
 /// # Ok::<(), backpressure_queue::QueueError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent<T> {
-    first: Option<Displaced<T>>,
-    rest: Vec<Displaced<T>>,
+pub struct Sent<T>(Gone<T>);
+
+/// No larger than an item, and so made where it goes: most often it is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Gone<T> {
+    Nothing,
+    One(Displaced<T>),
+    /// Two at least.
+    Several(Vec<Displaced<T>>),
 }
 
 /// An item that had to leave the queue when another was sent.
@@ -103,36 +109,47 @@ pub struct Counts {
 
 impl<T> Sent<T> {
     pub(super) const fn nothing_displaced() -> Self {
-        Self { first: None, rest: Vec::new() }
+        Self(Gone::Nothing)
     }
 
     pub(super) const fn evicted(item: Item<T>) -> Self {
-        Self { first: Some(Displaced::Evicted(item)), rest: Vec::new() }
+        Self(Gone::One(Displaced::Evicted(item)))
     }
 
     pub(super) fn push(&mut self, displaced: Displaced<T>) {
-        if self.first.is_none() {
-            self.first = Some(displaced);
-        } else {
-            self.rest.push(displaced);
-        }
+        self.0 = match mem::replace(&mut self.0, Gone::Nothing) {
+            Gone::Nothing => Gone::One(displaced),
+            Gone::One(first) => Gone::Several(vec![first, displaced]),
+            Gone::Several(mut all) => {
+                all.push(displaced);
+                Gone::Several(all)
+            }
+        };
     }
 
     /// Returns whether nothing was displaced.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.first.is_none()
+        matches!(self.0, Gone::Nothing)
     }
 
     /// Returns the number of items displaced.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rest.len() + usize::from(self.first.is_some())
+        self.as_slice().len()
     }
 
     /// Iterates over the items displaced, in the order in which they left.
     pub fn iter(&self) -> impl Iterator<Item = &Displaced<T>> {
-        self.first.iter().chain(&self.rest)
+        self.as_slice().iter()
+    }
+
+    const fn as_slice(&self) -> &[Displaced<T>] {
+        match &self.0 {
+            Gone::Nothing => &[],
+            Gone::One(one) => slice::from_ref(one),
+            Gone::Several(all) => all.as_slice(),
+        }
     }
 }
 
@@ -141,7 +158,12 @@ impl<T> IntoIterator for Sent<T> {
     type IntoIter = iter::Chain<option::IntoIter<Displaced<T>>, vec::IntoIter<Displaced<T>>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+        let (first, others) = match self.0 {
+            Gone::Nothing => (None, Vec::new()),
+            Gone::One(one) => (Some(one), Vec::new()),
+            Gone::Several(all) => (None, all),
+        };
+        first.into_iter().chain(others)
     }
 }
 

@@ -11,6 +11,7 @@ use super::Queue;
 use super::item::Load;
 use super::outcome::{Received, TryRecvError};
 use super::state::{State, wake};
+use crate::sync::MutexGuard;
 
 /// The end of a [`Queue`] that is received from: there is one. It is a [`Stream`] of what [`recv`](Self::recv) returns.
 ///
@@ -45,8 +46,8 @@ impl<T> Receiver<T> {
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: an item is taken out only when it resolves.
-    pub async fn recv(&mut self) -> Option<Received<T>> {
-        Recv { receiver: self, waits: false }.await
+    pub fn recv(&mut self) -> impl Future<Output = Option<Received<T>>> {
+        Recv { receiver: self, waits: false }
     }
 
     /// Receives the next item, if there is one now.
@@ -82,8 +83,8 @@ impl<T> Receiver<T> {
         self.queue.state.lock().store.missed()
     }
 
-    /// Takes out the next item, or does what is to be done without one. The waker that comes out of that is dropped without the
-    /// lock. Inlined, as the other end: an item that is handed from function to function through memory takes twice as long.
+    /// Takes out the next item, or does what is to be done without one. Inlined where nothing else has to be done, as the other end:
+    /// an item that is handed from function to function through memory takes twice as long.
     #[inline(always)]
     fn take_or<R>(
         &mut self,
@@ -91,6 +92,23 @@ impl<T> Receiver<T> {
         otherwise: impl FnOnce(&mut State<T>) -> (R, Option<Waker>),
     ) -> R {
         let mut state = self.queue.state.lock();
+        if let Some(item) = state.store.pop_plain() {
+            let sender = state.call_first();
+            drop(state);
+            wake(sender);
+            return taken(Received { item, missed: Load::ZERO });
+        }
+        Self::take_marked_or(state, taken, otherwise)
+    }
+
+    /// Takes out the next item, whatever it is, or does what is to be done without one. The waker that comes out of that is dropped
+    /// without the lock.
+    #[inline(never)]
+    fn take_marked_or<R>(
+        mut state: MutexGuard<'_, State<T>>,
+        taken: impl FnOnce(Received<T>) -> R,
+        otherwise: impl FnOnce(&mut State<T>) -> (R, Option<Waker>),
+    ) -> R {
         let Some(received) = state.store.pop() else {
             let (result, unused) = otherwise(&mut state);
             drop(state);

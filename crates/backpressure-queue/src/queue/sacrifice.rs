@@ -7,14 +7,14 @@ use super::outcome::{Displaced, Sent};
 use super::store::{Entry, Slot, Store};
 
 impl<T> Store<T> {
-    /// Whether a droppable item would fit if the front went, and that is droppable.
-    #[inline]
+    /// Whether a droppable item would fit if the front went, and that is droppable, and has no gap behind it.
+    #[inline(always)]
     pub(super) fn takes_for_oldest(&self, item: &Item<T>) -> bool {
-        let Some(Slot::Item(Entry { item: oldest, .. })) = self.slots.front() else {
+        let (Some(extra), Some(Slot::Item(oldest))) = (self.extra.as_deref(), self.slots.front()) else {
             return false;
         };
         let are_droppable = item.class == ItemClass::Droppable && oldest.class == ItemClass::Droppable;
-        are_droppable && item.weight <= self.limit.weight - (self.load.weight - oldest.weight)
+        are_droppable && extra.gaps == 0 && item.weight <= self.limit.weight - (self.weight - oldest.weight)
     }
 
     /// Whether the item would fit if all went that it may displace.
@@ -46,6 +46,15 @@ impl<T> Store<T> {
         }
     }
 
+    /// Evicts the front, of which [`takes_for_oldest`](Self::takes_for_oldest) is true. It accounts first: what follows, the push of
+    /// another, then finds in registers what this leaves.
+    #[inline(always)]
+    pub(super) fn evict_oldest(&mut self) -> Option<Item<T>> {
+        let weight = self.slots.front()?.weight();
+        self.extra.as_deref_mut()?.evicted_front(weight);
+        self.take_droppable()
+    }
+
     #[inline]
     pub(super) fn evict(&mut self, arriving: ItemClass) -> Option<Item<T>> {
         let index = self.cheapest(arriving)?;
@@ -61,7 +70,7 @@ impl<T> Store<T> {
     /// Finds the item that goes first for one of this class.
     #[inline]
     fn cheapest(&mut self, arriving: ItemClass) -> Option<usize> {
-        if let Some(Slot::Item(Entry { item: Item { class: ItemClass::Droppable, .. }, .. })) = self.slots.front() {
+        if let Some(Slot::Item(Entry { class: ItemClass::Droppable, .. })) = self.slots.front() {
             return Some(0);
         }
         let extra = self.extra.as_mut()?;
@@ -74,19 +83,19 @@ impl<T> Store<T> {
 
     fn take_from_middle(&mut self, index: usize) -> Option<Item<T>> {
         let slot = self.slots.get_mut(index)?;
-        let Slot::Item(Entry { item, .. }) = slot else {
+        let Slot::Item(Entry { weight, .. }) = slot else {
             return None;
         };
-        let gap = Load { items: 1, weight: item.weight };
+        let gap = Load { items: 1, weight: *weight };
         let Slot::Item(entry) = mem::replace(slot, Slot::Gap(gap)) else {
             return None;
         };
-        self.load.remove(gap.weight);
+        self.weight -= gap.weight;
         if let Some(extra) = &mut self.extra {
-            extra.left(&entry.item);
+            extra.left(entry.class, entry.weight);
             extra.gaps += 1;
             extra.join_gaps(&mut self.slots);
         }
-        Some(entry.item)
+        Some(entry.into_item())
     }
 }

@@ -78,17 +78,18 @@ impl<T> State<T> {
 
     /// Evicts the oldest item if that is all it takes for a droppable item to be [pushed](Self::push): what happens most in a
     /// queue that drops its oldest and is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn evict_oldest_for(&mut self, item: &Item<T>) -> Option<Item<T>> {
         let calm = !self.closed && !self.has_waiting() && self.overflow == Overflow::DropOldest;
-        if calm && self.store.takes_for_oldest(item) { self.store.evict(ItemClass::Droppable) } else { None }
+        if calm && self.store.takes_for_oldest(item) { self.store.evict_oldest() } else { None }
     }
 
-    /// Pushes an item that the queue [takes](Self::takes), and returns the receiver to wake.
-    #[inline]
+    /// Pushes a droppable item for which there is room, and returns the receiver to wake.
+    #[inline(always)]
     pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) -> Option<Waker> {
-        self.store.push(item, since);
-        self.receiver.take()
+        self.store.push(item.droppable(), since);
+        // Not written to where nobody waits: the unlocking waits for all that was.
+        if self.receiver.is_some() { self.receiver.take() } else { None }
     }
 
     /// Sends an item at once, or not at all.

@@ -13,8 +13,8 @@ use crate::Overflow;
 pub(super) struct Store<T> {
     /// All items but the urgent ones, oldest first. An item that left from the middle leaves a gap; the front is never one.
     pub(super) slots: VecDeque<Slot<T>>,
-    /// What the items in `slots` come to: never more than `limit`.
-    pub(super) load: Load,
+    /// What the items in `slots` weigh together: never more than the `limit`, in which they stay in number too.
+    pub(super) weight: u64,
     pub(super) limit: Load,
     /// How many items were ever admitted, urgent ones among them.
     sent: u64,
@@ -28,21 +28,33 @@ pub(super) enum Slot<T> {
     Gap(Load),
 }
 
+/// An item that is inside. In this order, so that the weight is not beside the value: both together would be read by one wide
+/// load, which waits until the two stores that have just written them have left the processor.
+#[repr(C)]
 pub(super) struct Entry<T> {
-    pub(super) item: Item<T>,
+    pub(super) class: ItemClass,
+    value: T,
     /// When the item was sent, or the first of those whose place it took; in a timed queue.
     pub(super) since: Option<Instant>,
+    pub(super) weight: u64,
 }
 
 impl<T> Store<T> {
     pub(super) fn new(limit: Load, reserve: Load) -> Self {
         let extra = (reserve != Load::ZERO).then(|| Box::new(Extra::new(reserve)));
-        Self { slots: VecDeque::new(), load: Load::ZERO, limit, sent: 0, extra }
+        Self { slots: VecDeque::new(), weight: 0, limit, sent: 0, extra }
     }
 
     /// What is inside, urgent items among it.
     pub(super) fn total(&self) -> Load {
-        self.extra.as_ref().map_or(self.load, |extra| self.load.saturating_add(extra.urgent_load))
+        self.extra.as_ref().map_or(self.load(), |extra| self.load().saturating_add(extra.urgent_load))
+    }
+
+    /// What is in the slots.
+    #[inline]
+    fn load(&self) -> Load {
+        let gaps = self.extra.as_ref().map_or(0, |extra| extra.gaps);
+        Load { items: self.slots.len() - gaps, weight: self.weight }
     }
 
     pub(super) fn capacity(&self) -> Load {
@@ -72,7 +84,7 @@ impl<T> Store<T> {
     /// Whether the item needs nothing but to be pushed.
     #[inline]
     pub(super) fn takes(&self, item: &Item<T>) -> bool {
-        item.class == ItemClass::Droppable && self.load.has_room(self.limit, item.weight)
+        item.class == ItemClass::Droppable && self.load().has_room(self.limit, item.weight)
     }
 
     /// Admits an item, at the expense of others where the policy says so, or returns it with the reason why not.
@@ -121,40 +133,49 @@ impl<T> Store<T> {
     #[inline]
     pub(super) fn fits(&self, class: ItemClass, weight: u64) -> bool {
         match self.replaced_weight(class) {
-            Some(replaced) => weight.saturating_sub(replaced) <= self.limit.weight - self.load.weight,
-            None => self.load.has_room(self.limit, weight),
+            Some(replaced) => weight.saturating_sub(replaced) <= self.limit.weight - self.weight,
+            None => self.load().has_room(self.limit, weight),
         }
+    }
+
+    /// Takes out the next item of a queue that has lost nothing and has droppable items only.
+    #[inline(always)]
+    pub(super) fn pop_plain(&mut self) -> Option<Item<T>> {
+        if self.extra.is_some() { None } else { self.take_droppable() }
     }
 
     /// Takes out the next item, with what was lost before it.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Received<T>> {
-        if self.extra.is_some() {
-            return self.pop_urgent_or_marked();
-        }
-        let Some(Slot::Item(entry)) = self.slots.pop_front() else {
-            return None;
+        let missed = match &mut self.extra {
+            Some(extra) => {
+                if let Some(entry) = extra.urgent.pop_front() {
+                    extra.urgent_load.remove(entry.weight);
+                    return Some(Received { item: entry.into_item(), missed: Load::ZERO });
+                }
+                extra.missed
+            }
+            None => Load::ZERO,
         };
-        self.load.remove(entry.item.weight);
-        Some(Received { item: entry.item, missed: Load::ZERO })
-    }
-
-    fn pop_urgent_or_marked(&mut self) -> Option<Received<T>> {
-        let extra = self.extra();
-        if let Some(entry) = extra.urgent.pop_front() {
-            extra.urgent_load.remove(entry.item.weight);
-            return Some(Received { item: entry.item, missed: Load::ZERO });
-        }
-        let missed = extra.missed;
         let item = self.take_front(Load::ZERO)?;
         Some(Received { item, missed })
+    }
+
+    /// Takes out the front, which is droppable, if there is one. The account of losses is left to the caller.
+    #[inline(always)]
+    pub(super) fn take_droppable(&mut self) -> Option<Item<T>> {
+        let Some(Slot::Item(Entry { value, weight, .. })) = self.slots.pop_front() else {
+            return None;
+        };
+        self.weight -= weight;
+        Some(Item { value, weight, class: ItemClass::Droppable })
     }
 
     /// Takes out everything, as a loss.
     pub(super) fn discard(&mut self) -> Discarded<T> {
         let total = self.total();
         let slots = mem::take(&mut self.slots);
-        self.load = Load::ZERO;
+        self.weight = 0;
         let urgent = if total.items == 0 { VecDeque::new() } else { self.extra().discard(total, &slots) };
         Discarded { urgent, slots }
     }
@@ -176,15 +197,22 @@ impl<T> Store<T> {
         let Some(Slot::Item(entry)) = self.slots.pop_front() else {
             return None;
         };
-        self.load.remove(entry.item.weight);
-        let extra = self.extra.get_or_insert_with(|| Box::new(Extra::new(Load::ZERO)));
+        self.weight -= entry.weight;
+        let extra = self.extra.get_or_insert_with(Self::new_extra);
         extra.missed = missed;
-        extra.left_from_front(&entry.item, &mut self.slots);
-        Some(entry.item)
+        extra.left(entry.class, entry.weight);
+        extra.front_left(&mut self.slots);
+        Some(entry.into_item())
     }
 
+    #[inline]
     pub(super) fn extra(&mut self) -> &mut Extra<T> {
-        self.extra.get_or_insert_with(|| Box::new(Extra::new(Load::ZERO)))
+        self.extra.get_or_insert_with(Self::new_extra)
+    }
+
+    #[cold]
+    fn new_extra() -> Box<Extra<T>> {
+        Box::new(Extra::new(Load::ZERO))
     }
 
     fn offer_urgent(&mut self, item: Item<T>, since: Option<Instant>) -> Result<Sent<T>, (Item<T>, Refused)> {
@@ -193,7 +221,7 @@ impl<T> Store<T> {
             return Err((item, Refused::Full));
         }
         extra.urgent_load.add(item.weight);
-        extra.urgent.push_back(Entry { item, since });
+        extra.urgent.push_back(Entry::new(item, since));
         self.sent += 1;
         Ok(Sent::nothing_displaced())
     }
@@ -223,11 +251,11 @@ impl<T> Store<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, item: Item<T>, since: Option<Instant>) {
         self.sent += 1;
-        self.load.add(item.weight);
-        self.slots.push_back(Slot::Item(Entry { item, since }));
+        self.weight += item.weight;
+        self.slots.push_back(Slot::Item(Entry::new(item, since)));
     }
 
     /// The weight of the item whose place one of this class would take.
@@ -238,7 +266,7 @@ impl<T> Store<T> {
         };
         let index = self.extra.as_ref()?.index_of(key)?;
         match self.slots.get(index)? {
-            Slot::Item(entry) => Some(entry.item.weight),
+            Slot::Item(entry) => Some(entry.weight),
             Slot::Gap(_) => None,
         }
     }
@@ -254,11 +282,10 @@ impl<T> Store<T> {
             return Err(item);
         };
         let weight = item.weight;
-        let superseded = mem::replace(&mut entry.item, item);
-        for load in [&mut self.load, &mut extra.conflated] {
-            load.remove(superseded.weight);
-            load.add(weight);
-        }
+        let superseded = entry.replace(item);
+        self.weight = self.weight - superseded.weight + weight;
+        extra.conflated.remove(superseded.weight);
+        extra.conflated.add(weight);
         extra.counts.superseded += 1;
         Ok(superseded)
     }
@@ -280,6 +307,25 @@ impl<T> Store<T> {
     }
 }
 
+impl<T> Entry<T> {
+    #[inline(always)]
+    fn new(item: Item<T>, since: Option<Instant>) -> Self {
+        let Item { value, weight, class } = item;
+        Self { class, value, since, weight }
+    }
+
+    #[inline(always)]
+    pub(super) fn into_item(self) -> Item<T> {
+        let Self { class, value, weight, since: _ } = self;
+        Item { value, weight, class }
+    }
+
+    fn replace(&mut self, item: Item<T>) -> Item<T> {
+        let since = self.since;
+        mem::replace(self, Self::new(item, since)).into_item()
+    }
+}
+
 /// What was discarded, to be dropped or handed out where no lock is held.
 pub(super) struct Discarded<T> {
     urgent: VecDeque<Entry<T>>,
@@ -293,6 +339,6 @@ impl<T> Discarded<T> {
             Slot::Item(entry) => Some(entry),
             Slot::Gap(_) => None,
         });
-        self.urgent.into_iter().chain(slots).map(|entry| entry.item).collect()
+        self.urgent.into_iter().chain(slots).map(Entry::into_item).collect()
     }
 }
