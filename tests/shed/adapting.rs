@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,10 +11,12 @@ use futures_util::stream;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
-use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::{Aimd, Controller, Ending, LoadShedLayer, Sample, Until, Wrap, health_check};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_backpressure::{
+    Aimd, Controller, Ending, FixedWindow, LoadShedLayer, Rate, RateLimitLayer, Sample, Until, Wrap, health_check,
+};
 
-use super::get;
+use super::{call, get, now, quick};
 
 /// A controller that takes notes, with limits that follow a script.
 #[derive(Clone, Debug, Default)]
@@ -126,4 +129,44 @@ async fn the_places_are_those_that_the_controller_says() {
     }
     assert_eq!(limits, [2, 5, 1]);
     assert_eq!(LoadShedLayer::new(7).adaptive(Aimd::new()).handle().limit(), Aimd::new().limit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_by_a_rate_limit_inside_says_nothing_of_the_load() {
+    let notes = Notes::default();
+    let limit = RateLimitLayer::new(FixedWindow::new(Rate::per_hour(1)));
+    let service = ServiceBuilder::new().layer(LoadShedLayer::new(1).adaptive(notes.clone())).layer(limit).service(quick());
+    for status in [200, 429] {
+        assert_eq!(now(&mut call(&service, get("/"))).status(), status);
+    }
+    assert_eq!(notes.take(), [(Ending::Success, 0), (Ending::Ignored, 0)]);
+}
+
+/// Drops a response when it wakes, as an executor may drop a task that ends.
+struct Drops<T>(Mutex<Option<T>>);
+
+impl<T: Send> Wake for Drops<T> {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+/// It used to wait for itself: those who wait were woken under the lock of the controller.
+#[tokio::test(start_paused = true)]
+async fn who_is_woken_by_a_higher_limit_may_drop_what_is_measured() {
+    let notes = Notes::default();
+    notes.limits.lock().unwrap().extend([2, 3, 4]);
+    let layer = LoadShedLayer::new(1).adaptive(notes).queue(1);
+    let (handle, service) = (layer.handle(), layer.layer(quick()));
+    let [first, second] = [(); 2].map(|()| now(&mut call(&service, get("/"))));
+    let mut waiting = call(&service, get("/"));
+    let waker = Waker::from(Arc::new(Drops(Mutex::new(Some(second)))));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let dropped = std::thread::spawn(move || drop(first));
+    let began = std::time::Instant::now();
+    while !dropped.is_finished() && began.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+    }
+    assert!(dropped.is_finished(), "it waits for itself");
+    assert_eq!((handle.limit(), handle.in_flight()), (4, 1), "who waited has its place");
 }

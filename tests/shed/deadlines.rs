@@ -1,12 +1,15 @@
 //! Work whose deadline cannot be met is never started.
 
+use std::convert::Infallible;
+use std::future::Ready;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Request, Response};
 use tokio::time::Instant;
-use tower::Layer;
-use tower_backpressure::{Deadline, LoadShedLayer, Reason};
+use tower::{Layer, Service};
+use tower_backpressure::{Class, Deadline, LoadShedLayer, Reason};
 
 use super::{call, get, now, poll, refusal, worker};
 
@@ -87,4 +90,62 @@ async fn where_the_expected_wait_is_longer_than_what_is_left_nobody_waits_in_vai
     let mut patient = call(&service, within(Duration::from_millis(300)));
     assert!(poll(&mut patient).is_pending());
     assert_eq!(handle.waiting(), 21);
+}
+
+/// A critical request used to be refused for the wait of those without a place of their own.
+#[tokio::test(start_paused = true)]
+async fn whose_class_has_a_place_free_is_served_though_others_wait_longer_than_it_has() {
+    let layer = LoadShedLayer::new(2).queue(9).max_wait(Duration::from_secs(60)).reserve_percent(Class::Critical, 50);
+    let layer = layer.class(|head| if head.uri.path() == "/critical" { Class::Critical } else { Class::Default });
+    let (handle, service) = (layer.handle(), layer.layer(worker().0));
+    let mut line: Vec<_> = (0..2).map(|_| call(&service, get("/"))).collect();
+    for _ in 0..30 {
+        assert!(line.iter_mut().all(|request| poll(request).is_pending()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(line.remove(0));
+        line.push(call(&service, get("/")));
+    }
+    assert!(line.iter_mut().all(|request| poll(request).is_pending()));
+    assert_eq!(reason(&now(&mut call(&service, within(Duration::from_millis(100))))), Some(Reason::DeadlineTooNear));
+    let mut critical = within(Duration::from_millis(100));
+    *critical.uri_mut() = "/critical".parse().unwrap();
+    let mut critical = call(&service, critical);
+    assert!(poll(&mut critical).is_pending());
+    assert_eq!((handle.in_flight(), handle.waiting()), (2, 1), "it has begun");
+}
+
+/// Is never ready, and wakes nobody.
+#[derive(Clone)]
+struct Unready;
+
+impl Service<Request<Body>> for Unready {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _request: Request<Body>) -> Self::Future {
+        panic!("called without being ready")
+    }
+}
+
+/// It used to hold its place for as long as the service was not ready.
+#[tokio::test(start_paused = true)]
+async fn who_has_its_place_waits_for_its_service_until_its_deadline() {
+    let layer = LoadShedLayer::new(1).queue(9).max_wait(Duration::from_secs(60));
+    let handle = layer.handle();
+    let mut first = call(&layer.layer(worker().0), get("/"));
+    assert!(poll(&mut first).is_pending());
+    let began = Instant::now();
+    let mut waiting = Box::pin(layer.layer(Unready).call(within(Duration::from_millis(70))));
+    assert!(poll(&mut waiting).is_pending());
+    drop(first);
+    assert!(poll(&mut waiting).is_pending());
+    assert_eq!((handle.in_flight(), handle.waiting()), (1, 0));
+    let refused = waiting.await.unwrap();
+    assert_eq!((reason(&refused), began.elapsed()), (Some(Reason::DeadlineTooNear), Duration::from_millis(70)));
+    assert_eq!(handle.in_flight(), 0);
 }

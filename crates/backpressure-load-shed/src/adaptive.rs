@@ -40,12 +40,22 @@ impl Adaptive {
     }
 
     fn record(&self, sample: Sample) {
-        // The places are set under the lock: of two limits the later one stands.
         let mut controller = self.controller.lock();
         let before = controller.limit();
-        let limit = controller.record(sample);
-        if limit != before {
+        let mut limit = controller.record(sample);
+        drop(controller);
+        if limit == before {
+            return;
+        }
+        // Not under the lock: more places wake those who wait, and a waker is foreign code, which may drop work that is measured
+        // here. Whoever sets a limit looks again after that, so that of two limits the later one stands.
+        loop {
             self.gate.set_places(limit.min(Gate::MOST));
+            let latest = self.controller.lock().limit();
+            if latest == limit {
+                return;
+            }
+            limit = latest;
         }
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use backpressure_core::{Answer, Deadline, Reason};
 use backpressure_queue::{Enter, LineError, Place};
 use pin_project::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use crate::guard::Guard;
@@ -64,6 +64,9 @@ pub(crate) struct Parked<S, Req, X, C> {
     deadline: Option<std::time::Instant>,
     #[pin]
     enter: Option<Enter>,
+    /// Ends the wait for the service at the deadline, as `enter` ends that for the place.
+    #[pin]
+    timer: Option<Sleep>,
     /// There from the end of the wait until the call.
     place: Option<Place>,
     client: Option<C>,
@@ -151,7 +154,8 @@ impl<S, Req, X, C> Parked<S, Req, X, C> {
             Some(Deadline::After(left)) => Instant::now().into_std().checked_add(left),
             None => None,
         };
-        Self { shared, caller, deadline, enter: Some(enter), place: None, client, until, service, call: Some((request, context)) }
+        let call = Some((request, context));
+        Self { shared, caller, deadline, enter: Some(enter), timer: None, place: None, client, until, service, call }
     }
 }
 
@@ -161,7 +165,7 @@ where
 {
     /// Waits for the place, then for the service, then calls it.
     fn poll_call<A, H>(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         answer: &A,
         hold: &H,
@@ -170,7 +174,7 @@ where
         A: Answer<Req, S::Response, S::Error, Context = X>,
         H: Hold<Req, A::Response, C>,
     {
-        let mut this = self.project();
+        let mut this = self.as_mut().project();
         if let Some(enter) = this.enter.as_mut().as_pin_mut() {
             let entered = ready!(enter.poll(cx));
             this.enter.set(None);
@@ -185,9 +189,8 @@ where
                 }
             }
         }
-        // A place that comes when nobody waits for the answer any more is for the next.
-        let is_late = this.deadline.is_some_and(|deadline| Instant::now().into_std() >= deadline);
-        let ready = if is_late { Ok(false) } else { ready!(this.service.poll_ready(cx)).map(|()| true) };
+        let ready = ready!(self.as_mut().poll_service(cx));
+        let this = self.project();
         let (mut request, context) = this.call.take().expect("a request that waits has not been called");
         let (place, client) = (this.place.take(), this.client.take());
         match ready {
@@ -205,6 +208,24 @@ where
         }
         let call = this.service.call(request);
         Poll::Ready(Ok(State::Calling { call, context: Some(context), guard: Some(guard), until: *this.until }))
+    }
+
+    /// Waits for the service, until the deadline; returns whether it is ready.
+    fn poll_service(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<bool, S::Error>> {
+        let mut this = self.project();
+        // A place that comes when nobody waits for the answer any more is for the next.
+        if this.deadline.is_some_and(|deadline| Instant::now().into_std() >= deadline) {
+            return Poll::Ready(Ok(false));
+        }
+        if let Poll::Ready(ready) = this.service.poll_ready(cx) {
+            return Poll::Ready(ready.map(|()| true));
+        }
+        let Some(deadline) = *this.deadline else { return Poll::Pending };
+        if this.timer.is_none() {
+            this.timer.set(Some(sleep_until(deadline.into())));
+        }
+        ready!(this.timer.as_mut().as_pin_mut().expect("the timer was set above").poll(cx));
+        Poll::Ready(Ok(false))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backpressure_core::Ending;
+use backpressure_core::{Ending, Reason, Rejection};
 use http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode};
 
 /// Judges what an answer says about the load, for a limit that [adapts](crate::LoadShedLayer::adaptive).
@@ -21,6 +21,7 @@ pub trait Judge<Res, Err> {
 /// | answer | |
 /// |---|---|
 /// | 503, 504, 429; gRPC `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`; an error of the service | dropped: there was no capacity |
+/// | a refusal by a rate limit or a bound of one client inside of this layer | ignored: there was capacity, though not for this client |
 /// | any other 5xx and 4xx | ignored: it failed before it had done its work |
 /// | the others | success: its latency counts |
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +93,10 @@ impl<Res, Err, F: Fn(Result<&Res, &Err>) -> Ending> Judge<Res, Err> for ByAnswer
 }
 
 fn by_status(head: ResponseHead<'_>) -> Ending {
+    // Whatever its status: a client that is refused for what it does itself says nothing of the load.
+    if let Some(Reason::RateLimit | Reason::ClientConcurrency) = head.extensions.get().map(|it: &Rejection| it.reason) {
+        return Ending::Ignored;
+    }
     match head.status {
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Ending::Dropped,
         status if status.is_client_error() || status.is_server_error() => Ending::Ignored,

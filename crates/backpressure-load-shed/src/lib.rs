@@ -83,7 +83,9 @@
 //! # Deadlines
 //!
 //! A call with a `grpc-timeout`, and a request with a [`Deadline`](backpressure_core::Deadline) in its extensions, is refused at
-//! once where its turn is expected after that, and is not begun where its turn comes after that.
+//! once where its turn is expected after that, and is not begun where its turn comes after that. It is the answer that knows the
+//! protocol: with another than [`Respond`](backpressure_http::Respond) there are no deadlines, unless its
+//! [`deadline`](backpressure_core::Answer::deadline) says so.
 //!
 //! # What holds a place
 //!
@@ -116,11 +118,11 @@
 //!
 //! # Hazards
 //!
-//! - **Order.** Put this layer outside of what waits (rate limits with a queue, buffers): a place that waits is a place wasted. Put
+//! - **Order.** Put this layer inside of what waits (rate limits with a queue, buffers): a place that waits is a place wasted. Put
 //!   it inside of CORS and tracing, so that browsers and operators see the refusals; outside of authentication where that is the
 //!   expensive part, and inside where it tells the class.
 //! - **Cloning.** Clones of a layer share one bound, and so do all routes, methods and connections it is applied to. Two layers made
-//!   with `new` share nothing.
+//!   with `new` share nothing. A request that comes through one layer twice, at the router and again at its route, takes two places.
 //! - **Upgrades.** The response to an upgrade has no body, so the place is free at once unless the handler takes the [`HeldPlace`].
 //! - **Streams within streams.** A client that holds a streaming call open while it makes another needs two places at once; enough
 //!   of them wait for each other. [`hold`](LoadShedLayer::hold) such streams until their response only, or bound

@@ -246,10 +246,11 @@ impl State {
             End::Oldest => self.ahead_of(class),
             End::Newest => above,
         };
-        // Those who have to leave before the place of one more is among those that are open to its class.
+        // Those who have to leave before the place of one more is among those that are open to its class: nobody, where a place is
+        // free that is reserved for it.
         let word = gate.load();
-        let too_many = word.in_use().saturating_sub(gate.settings.ceiling(class, word.places()));
-        self.drain.wait(ahead + too_many + 1)
+        let too_many = (ahead + word.in_use() + 1).saturating_sub(gate.settings.ceiling(class, word.places()));
+        self.drain.wait(too_many)
     }
 
     /// Returns whether the gate is empty, and a waker to drop; if it is not, has this one woken when it is.

@@ -264,6 +264,16 @@ async fn an_estimate_counts_the_places_that_are_not_open_to_the_class_and_those_
     assert_eq!(estimate(&gate, Class::Critical), 60 * MS);
 }
 
+/// It used to be the time until one place more is given back.
+#[tokio::test(start_paused = true)]
+async fn where_a_place_is_free_that_is_open_to_the_class_the_estimate_is_no_wait_at_all() {
+    let (gate, mut places) = drained(Gate::new(10).queue(99).reserve(Class::Critical, 20)).await;
+    places.truncate(8);
+    let _waits = waiting_as(&gate, Class::Default, 0);
+    assert_eq!(estimate(&gate, Class::Critical), Duration::ZERO);
+    assert_eq!(estimate(&gate, Class::Default), 20 * MS);
+}
+
 #[tokio::test(start_paused = true)]
 async fn places_that_are_given_back_while_others_are_free_tell_nothing_even_where_somebody_watches() {
     let gate = Gate::new(3);
