@@ -139,13 +139,19 @@ impl<T> Store<T> {
         Some(Received { item: entry.item, missed: Load::ZERO })
     }
 
+    /// Takes out the next urgent item.
+    pub(super) fn pop_urgent(&mut self) -> Option<Item<T>> {
+        let extra = self.extra.as_mut()?;
+        let entry = extra.urgent.pop_front()?;
+        extra.urgent_load.remove(entry.item.weight);
+        Some(entry.item)
+    }
+
     fn pop_urgent_or_marked(&mut self) -> Option<Received<T>> {
-        let extra = self.extra();
-        if let Some(entry) = extra.urgent.pop_front() {
-            extra.urgent_load.remove(entry.item.weight);
-            return Some(Received { item: entry.item, missed: Load::ZERO });
+        if let Some(item) = self.pop_urgent() {
+            return Some(Received { item, missed: Load::ZERO });
         }
-        let missed = extra.missed;
+        let missed = self.extra().missed;
         let item = self.take_front(Load::ZERO)?;
         Some(Received { item, missed })
     }
