@@ -119,7 +119,7 @@ where
                 let late = writer.as_mut().poll_time(context, by);
                 return if late { Poll::Ready(writer.ended(true)) } else { Poll::Pending };
             }
-            let shared = Arc::clone(&writer.feed.shared);
+            let shared = Arc::clone(writer.feed.shared());
             if this.pulse.poll(&shared, this.alarm, context) {
                 writer.as_mut().ping();
             }
@@ -138,7 +138,7 @@ where
         let (Some(mut socket), Some(writer)) = (this.socket.as_mut().as_pin_mut(), this.writer.as_ref().as_pin_ref()) else {
             panic_after_the_end();
         };
-        let shared = &writer.feed.shared;
+        let shared = writer.feed.shared();
         for _ in 0..MAX_READS {
             if !writer.is_leaving() && !answered(shared, this.reply) {
                 return Read::Nothing;
@@ -218,7 +218,7 @@ where
 
 impl<S, M, F, H> fmt::Debug for Drive<S, M, F, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.writer.as_ref().map(|writer| writer.feed.shared.numbers());
+        let numbers = self.writer.as_ref().map(|writer| writer.feed.shared().numbers());
         f.debug_struct("Drive").field("numbers", &numbers).finish_non_exhaustive()
     }
 }

@@ -7,10 +7,14 @@ use backpressure_queue::{Load, Receiver};
 use crate::shared::Shared;
 use crate::{Close, Control, Frames};
 
-/// Ends the outbox when it is dropped.
-pub(crate) struct Feed<M, F> {
+/// The way out of an outbox. Ends it when it is dropped.
+pub(crate) struct Exit<M> {
     pub(crate) shared: Arc<Shared<M>>,
-    receiver: Receiver<M>,
+    pub(crate) receiver: Receiver<M>,
+}
+
+pub(crate) struct Feed<M, F> {
+    exit: Exit<M>,
     frames: F,
     /// The message behind the marker of a gap.
     behind: Option<M>,
@@ -25,13 +29,17 @@ pub(crate) struct Next<Frame> {
 }
 
 impl<M, F> Feed<M, F> {
-    pub(crate) const fn new(shared: Arc<Shared<M>>, receiver: Receiver<M>, frames: F) -> Self {
-        Self { shared, receiver, frames, behind: None, ping: false }
+    pub(crate) const fn new(exit: Exit<M>, frames: F) -> Self {
+        Self { exit, frames, behind: None, ping: false }
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared<M>> {
+        &self.exit.shared
     }
 
     /// Whether there is a frame, if nobody takes its message away.
     pub(crate) fn has_next(&self) -> bool {
-        self.ping || self.behind.is_some() || self.shared.has_something()
+        self.ping || self.behind.is_some() || self.exit.shared.has_something()
     }
 
     pub(crate) const fn ping(&mut self) {
@@ -43,7 +51,7 @@ impl<M, F: Frames<M>> Feed<M, F> {
     /// Returns the next frame: signals before all else, what is urgent before all data, a marker before the first message after a
     /// loss.
     pub(crate) fn next(&mut self) -> Option<Next<F::Frame>> {
-        if let Some(signal) = self.shared.take_signal()
+        if let Some(signal) = self.exit.shared.take_signal()
             && let Some(frame) = self.frames.control(Control::Flow(signal))
         {
             return Some(Next { frame, messages: 0 });
@@ -53,18 +61,18 @@ impl<M, F: Frames<M>> Feed<M, F> {
         {
             return Some(Next { frame, messages: 0 });
         }
-        if let Some(urgent) = self.receiver.try_recv_urgent() {
+        if let Some(urgent) = self.exit.receiver.try_recv_urgent() {
             return Some(self.message(urgent.value));
         }
         if let Some(behind) = self.behind.take() {
             return Some(self.message(behind));
         }
-        if self.shared.is_held_by_peer() {
+        if self.exit.shared.is_held_by_peer() {
             return None;
         }
-        let received = self.receiver.try_recv().ok()?;
-        self.shared.observe(Load::ZERO, false);
-        let marker = self.shared.config.marker.as_ref().filter(|_| received.missed != Load::ZERO);
+        let received = self.exit.receiver.try_recv().ok()?;
+        self.exit.shared.observe(Load::ZERO, false);
+        let marker = self.exit.shared.config.marker.as_ref().filter(|_| received.missed != Load::ZERO);
         if let Some(marker) = marker {
             let marker = marker(received.missed);
             self.behind = Some(received.item.value);
@@ -82,7 +90,7 @@ impl<M, F: Frames<M>> Feed<M, F> {
     }
 }
 
-impl<M, F> Drop for Feed<M, F> {
+impl<M> Drop for Exit<M> {
     fn drop(&mut self) {
         self.shared.ended();
     }

@@ -21,7 +21,8 @@ use crate::{Close, Numbers, OutboxBuilder};
 ///
 /// # Memory
 ///
-/// 200 bytes beside the empty queue's 144, whatever the configuration.
+/// 528 bytes while idle, whatever is configured: 144 of its own, in one allocation, and 384 of a queue with a reserve. Messages take
+/// what the queue takes for each, beside themselves. The future that writes is the task's.
 pub struct Outbox<M> {
     shared: Arc<Shared<M>>,
 }

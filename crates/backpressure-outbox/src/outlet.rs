@@ -7,7 +7,7 @@ use backpressure_queue::Receiver;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use crate::feed::Feed;
+use crate::feed::{Exit, Feed};
 use crate::shared::Shared;
 use crate::writer::Writer;
 use crate::{Drive, Frames, Inbound, Pulled, Run};
@@ -16,13 +16,12 @@ use crate::{Drive, Frames, Inbound, Pulled, Run};
 ///
 /// Dropping it, or what it has become, closes the outbox and drops what is inside; the [`Numbers`](crate::Numbers) count it.
 pub struct Outlet<M> {
-    shared: Arc<Shared<M>>,
-    receiver: Receiver<M>,
+    exit: Exit<M>,
 }
 
 impl<M> Outlet<M> {
     pub(crate) const fn new(shared: Arc<Shared<M>>, receiver: Receiver<M>) -> Self {
-        Self { shared, receiver }
+        Self { exit: Exit { shared, receiver } }
     }
 
     /// Writes to a sink, until the outbox is closed or the sink fails. For a transport of which only the sink is there: where there
@@ -54,12 +53,12 @@ impl<M> Outlet<M> {
     }
 
     fn feed<F>(self, frames: F) -> Feed<M, F> {
-        Feed::new(self.shared, self.receiver, frames)
+        Feed::new(self.exit, frames)
     }
 }
 
 impl<M> fmt::Debug for Outlet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("numbers", &self.shared.numbers()).finish_non_exhaustive()
+        f.debug_struct("Outlet").field("numbers", &self.exit.shared.numbers()).finish_non_exhaustive()
     }
 }

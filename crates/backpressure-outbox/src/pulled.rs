@@ -58,13 +58,13 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
             return Poll::Ready(None);
         };
         if let Some((messages, since)) = this.pulled.take() {
-            feed.shared.wrote(messages, since);
+            feed.shared().wrote(messages, since);
         }
         loop {
-            let ending = feed.shared.look();
+            let ending = feed.shared().look();
             let next = if ending.as_ref().is_none_or(|ending| ending.why == Why::Asked) { feed.next() } else { None };
             if let Some(Next { frame, messages }) = next {
-                *this.pulled = Some((messages, feed.shared.config.now()));
+                *this.pulled = Some((messages, feed.shared().config.now()));
                 return Poll::Ready(Some(frame));
             }
             if let Some(ending) = ending {
@@ -72,10 +72,10 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
                 *this.feed = None;
                 return Poll::Ready(last);
             }
-            let Parked::Until(deadline) = feed.shared.park(context, true, false) else {
+            let Parked::Until(deadline) = feed.shared().park(context, true, false) else {
                 continue;
             };
-            let config = &feed.shared.config;
+            let config = &feed.shared().config;
             if !this.alarm.as_mut().poll(context, deadline, |at| config.instant(at)) {
                 return Poll::Pending;
             }
@@ -85,7 +85,7 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
 
 impl<M, F> fmt::Debug for Pulled<M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.feed.as_ref().map(|feed| feed.shared.numbers());
+        let numbers = self.feed.as_ref().map(|feed| feed.shared().numbers());
         f.debug_struct("Pulled").field("numbers", &numbers).finish_non_exhaustive()
     }
 }

@@ -62,7 +62,7 @@ where
 
 impl<S, M, F> fmt::Debug for Run<S, M, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let numbers = self.writer.as_ref().map(|writer| writer.feed.shared.numbers());
+        let numbers = self.writer.as_ref().map(|writer| writer.feed.shared().numbers());
         f.debug_struct("Run").field("numbers", &numbers).finish_non_exhaustive()
     }
 }

@@ -27,9 +27,7 @@ struct State {
     /// Why and how this is to end, once that is clear.
     ending: Option<Box<Ending>>,
     lag: Lag,
-    /// Since when the producer is to pause, where it is.
-    paused_since: Timestamp,
-    /// Nanoseconds, before that.
+    /// For how many nanoseconds the producer was to pause; while it is, less the time since when it is, modulo 2⁶⁴.
     paused_for: u64,
     /// Messages that were flushed.
     written: u64,
@@ -97,7 +95,6 @@ impl<M> Shared<M> {
             writer: None,
             ending: None,
             lag: Lag::default(),
-            paused_since: Timestamp::ORIGIN,
             paused_for: 0,
             written: 0,
             writes: 0,
@@ -139,10 +136,11 @@ impl<M> Shared<M> {
 
     /// Takes note that the depth has changed. So much more would be inside if there was room for it.
     pub(crate) fn observe(&self, over: Load, arrived: bool) {
-        let now = self.config.now();
         let mut after = Afterwards::default();
         let close = {
             let mut state = self.state.lock();
+            // Within the lock, so that no pause ends before it began.
+            let now = self.config.now();
             // Within the lock, so that the level follows the depth in the order in which it is seen to change.
             let load = self.queue().load_besides_urgent();
             after._resumed = state.mark(&self.config, load, now);
@@ -358,18 +356,18 @@ impl<M> Shared<M> {
     }
 
     pub(crate) fn numbers(&self) -> Numbers {
-        let now = self.config.now();
         let state = self.state.lock();
+        // Within the lock: it must not be earlier than when the pause began.
+        let now = if state.level() == Level::High { self.config.now() } else { Timestamp::ORIGIN };
         let (queue, high) = (self.queue(), state.level() == Level::High);
         let counts = queue.counts();
         let gone = counts.delivered + counts.evicted + counts.superseded + counts.discarded;
-        let paused_now = if high { now.nanos_since(state.paused_since) } else { 0 };
         Numbers {
             messages: counts.sent.saturating_sub(gone),
             bytes: queue.load().weight,
             oldest: queue.oldest_age(),
             paused: high,
-            paused_for: Duration::from_nanos(state.paused_for.saturating_add(paused_now)),
+            paused_for: Duration::from_nanos(state.paused_for.wrapping_add(now.as_nanos())),
             held_by_peer: state.held_by_peer,
             closed: queue.is_closed(),
             sent: counts.sent,
@@ -401,13 +399,13 @@ impl State {
         config.byte_marks.update(&mut self.bytes, load.weight);
         match (before, self.level()) {
             (Level::Low, Level::High) => {
-                self.paused_since = now;
+                self.paused_for = self.paused_for.wrapping_sub(now.as_nanos());
                 if let Some(flow) = &config.flow {
                     flow.add_pause();
                 }
             }
             (Level::High, Level::Low) => {
-                self.paused_for = self.paused_for.saturating_add(now.nanos_since(self.paused_since));
+                self.paused_for = self.paused_for.wrapping_add(now.as_nanos());
                 if let Some(flow) = &config.flow {
                     return flow.remove_pause();
                 }

@@ -91,7 +91,7 @@ impl<M, F> Writer<M, F> {
     /// Whether that time has come.
     pub(crate) fn poll_time(self: Pin<&mut Self>, context: &mut Context<'_>, at: Option<Timestamp>) -> bool {
         let this = self.project();
-        let config = &this.feed.shared.config;
+        let config = &this.feed.shared().config;
         this.alarm.poll(context, at, |at| config.instant(at))
     }
 
@@ -128,7 +128,7 @@ impl<M, F> Writer<M, F> {
         if !matches!(this.phase, Phase::Open | Phase::Draining(_)) {
             return;
         }
-        if let Some(ending) = this.feed.shared.look() {
+        if let Some(ending) = this.feed.shared().look() {
             *this.phase = if ending.why == Why::Asked { Phase::Draining(ending) } else { Phase::LastWords(ending) };
         }
     }
@@ -152,7 +152,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
                 Stop::Idle | Stop::Stalled => {}
             }
             let seen_ending = self.ending().is_some();
-            let deadline = match self.feed.shared.park(context, matches!(stop, Stop::Idle), seen_ending) {
+            let deadline = match self.feed.shared().park(context, matches!(stop, Stop::Idle), seen_ending) {
                 Parked::LookAgain => continue,
                 Parked::Until(deadline) => self.ending().map_or(deadline, |ending| Some(ending.by)),
             };
@@ -206,7 +206,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
                     return Ok(Stop::Idle);
                 }
             }
-            this.batch.began.get_or_insert_with(|| this.feed.shared.config.now());
+            this.batch.began.get_or_insert_with(|| this.feed.shared().config.now());
             let Poll::Ready(ready) = sink.as_mut().poll_ready(context) else {
                 return Ok(Stop::Stalled);
             };
@@ -268,7 +268,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
 impl Batch {
     fn flushed<M, F>(&mut self, feed: &Feed<M, F>) {
         if let (Some(began), 1..) = (self.began, self.frames) {
-            feed.shared.wrote(self.messages, began);
+            feed.shared().wrote(self.messages, began);
         }
         *self = Self::default();
     }

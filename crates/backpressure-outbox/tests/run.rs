@@ -101,6 +101,24 @@ async fn a_pause_goes_ahead_of_data_that_was_there_before_and_each_cycle_has_one
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_in_pauses_adds_up_and_runs_while_one_lasts() {
+    let (outbox, peer, _task) = start(&builder(), 0);
+    for cycle in 0..3 {
+        advance(secs(5)).await;
+        assert_eq!(outbox.numbers().paused_for, millis(1_500) * cycle);
+        send(&outbox, 0..40);
+        advance(secs(1)).await;
+        assert_eq!(outbox.numbers().paused_for, millis(1_500) * cycle + secs(1));
+        assert_eq!(outbox.numbers().oldest, Some(secs(1)));
+        advance(millis(500)).await;
+        peer.take(usize::MAX);
+        settle().await;
+        assert_eq!((outbox.numbers().paused, outbox.numbers().oldest), (false, None));
+        peer.stall();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_alone_pause_and_both_must_drain_to_resume() {
     let (outbox, peer, _task) = start(&builder().max_messages(10).max_bytes(1_000), 0);
     send(&outbox, ["x".repeat(749)]);
