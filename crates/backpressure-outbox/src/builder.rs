@@ -278,3 +278,48 @@ impl<M> fmt::Debug for OutboxBuilder<M> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(backpressure_loom))]
+mod tests {
+    use super::*;
+
+    fn wrong(builder: &OutboxBuilder<String>) -> Option<OutboxError> {
+        builder.build().err()
+    }
+
+    #[test]
+    fn bounds_without_room_and_marks_that_cross_are_refused_until_they_are_set_right() {
+        let builder = || Outbox::builder(String::len);
+        let no_messages = builder().max_messages(0);
+        assert_eq!(wrong(&no_messages), Some(OutboxError::Bounds(QueueError::NoItems)));
+        assert_eq!(wrong(&no_messages.max_messages(1)), None);
+        assert_eq!(wrong(&builder().max_bytes(0)), Some(OutboxError::Bounds(QueueError::NoWeight)));
+        let crossed = builder().watermarks(50, 50);
+        assert_eq!(wrong(&crossed), Some(OutboxError::Watermarks(ConfigError::MarksCrossed { high: 50, low: 50 })));
+        assert_eq!(wrong(&crossed.watermarks(50, 49)), None);
+        assert_eq!(wrong(&builder().watermarks(101, 1)), Some(OutboxError::Watermarks(ConfigError::MarkOutside(101))));
+    }
+
+    #[test]
+    fn a_setting_concerns_only_what_is_built_after_it_and_extremes_are_taken() {
+        let one = Outbox::builder(String::len);
+        let other = one.clone().max_messages(1);
+        let (outbox, _outlet) = one.build().unwrap();
+        let (small, _small_outlet) = other.build().unwrap();
+        for end in [&outbox, &small] {
+            end.try_send(String::new()).unwrap();
+        }
+        assert!(outbox.try_send(String::new()).is_ok() && small.try_send(String::new()).is_err());
+        let most = one.max_messages(usize::MAX).max_bytes(u64::MAX).heartbeat(Duration::MAX, 0).close_within(Duration::MAX);
+        assert_eq!(wrong(&most), None);
+    }
+
+    #[test]
+    fn an_error_names_its_cause() {
+        let error = wrong(&Outbox::builder(String::len).max_messages(0)).unwrap();
+        assert_eq!(error.to_string(), "the bounds of the outbox leave no room");
+        let cause = std::error::Error::source(&error).unwrap();
+        assert_eq!(cause.to_string(), "a queue of 0 items admits nothing: the bound must be at least 1");
+    }
+}

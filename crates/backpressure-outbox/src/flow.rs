@@ -228,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_is_woken_by_the_last_pause_only_and_once() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let (flow, count) = (Flow::new(), Arc::new(Count(0.into())));
+        let woken = || count.0.load(std::sync::atomic::Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&count));
+        let (one, other) = (flow.pause(), flow.pause());
+        assert!(Pin::new(&mut flow.resumed()).poll(&mut Context::from_waker(&waker)).is_pending());
+        let mut resumed = flow.resumed();
+        assert!(Pin::new(&mut resumed).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(one);
+        assert_eq!(woken(), 0);
+        drop(other);
+        assert_eq!(woken(), 1);
+    }
+
+    #[test]
     fn a_pause_that_begins_again_before_the_task_runs_keeps_it_waiting() {
         let flow = Flow::new();
         let first = flow.pause();

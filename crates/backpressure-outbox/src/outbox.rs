@@ -88,7 +88,8 @@ impl<M> Outbox<M> {
 
     /// Closes the outbox, for ever: nothing more is admitted, what waits is written, and then the last words.
     ///
-    /// All of that has [a second](OutboxBuilder::close_within). Of several calls the first counts.
+    /// All of that has [a second](OutboxBuilder::close_within). Of several calls the first counts. What the peer holds is not written,
+    /// but discarded.
     pub fn close(&self, close: Close) {
         self.shared.end(Why::Asked, close);
     }

@@ -78,6 +78,16 @@ async fn any_sign_of_life_counts_and_the_count_begins_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_has_answered_and_falls_silent_is_ended_as_any_other() {
+    let began = Instant::now();
+    let (_outbox, peer, task) = start(&builder().heartbeat(secs(10), 2), usize::MAX);
+    sleep(secs(15)).await;
+    peer.send("pong");
+    assert_eq!(task.await.unwrap(), Ended::Silent { missed: 2 });
+    assert_eq!(began.elapsed(), secs(41));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_goes_ahead_of_data() {
     let (outbox, peer, _task) = start(&builder(), 0);
     send(&outbox, 0..2);
@@ -207,7 +217,7 @@ async fn the_last_words_are_answered_or_the_second_passes() {
     // What it still says is read, and leads to nothing.
     peer.send("question");
     settle().await;
-    assert_eq!((peer.reads(), peer.data().len()), (1, 3));
+    assert_eq!((peer.reads(), peer.data().len(), outbox.numbers().dropped.refused), (1, 3, 0));
     peer.hang_up();
     assert_eq!(task.await.unwrap(), Ended::Closed);
 
@@ -243,4 +253,22 @@ async fn a_transport_that_breaks_while_a_slow_peer_is_disconnected_is_not_the_re
     settle().await;
     peer.break_down();
     assert_eq!(task.await.unwrap(), Ended::Slow(Exceeded::Hard));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_transport_is_dropped_when_the_future_resolves_and_not_with_it() {
+    let (_outbox, outlet) = builder().build().unwrap();
+    let (drive_wire, driven) = wire(9);
+    let mut drive = Box::pin(outlet.drive(drive_wire, Words, understand));
+    driven.hang_up();
+    assert_eq!(drive.as_mut().await, Ended::ByPeer);
+    assert!(driven.is_dropped());
+
+    let (outbox, outlet) = builder().build().unwrap();
+    let (run_wire, written) = wire(9);
+    let mut run = Box::pin(outlet.run(run_wire, Words));
+    outbox.close(Close::NORMAL);
+    assert_eq!(run.as_mut().await, Ended::Closed);
+    assert!(written.is_dropped() && outbox.has_ended());
+    drop((drive, run));
 }

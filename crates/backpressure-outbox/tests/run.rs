@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 
 use backpressure_outbox::{
-    Close, Depth, Ended, Exceeded, Flow, ItemClass, Load, Outbox, OutboxBuilder, Overflow, Refused, Signal, SlowConsumer,
+    Close, Depth, Ended, Exceeded, Flow, ItemClass, Load, Outbox, OutboxBuilder, Overflow, Refused, Signal, SlowConsumer, frames,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance, sleep};
@@ -265,6 +265,54 @@ async fn above_the_soft_limit_it_ends_after_three_seconds_without_any_traffic() 
     assert!(began.elapsed() > secs(3) && began.elapsed() <= millis(3_010), "{:?}", began.elapsed());
     assert_eq!(task.await.unwrap(), Ended::Slow(Exceeded::Soft));
     assert!(began.elapsed() <= millis(4_010));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_waits_for_its_sink_learns_that_the_soft_limit_was_passed_behind_its_back() {
+    let limits = SlowConsumer::new().soft(Depth::messages(10), secs(3));
+    let (outbox, _peer, task) = start(&builder().slow(limits), 0);
+    send(&outbox, 0..1);
+    settle().await;
+    let began = Instant::now();
+    send(&outbox, 1..11);
+    assert_eq!(task.await.unwrap(), Ended::Slow(Exceeded::Soft));
+    assert!(began.elapsed() > secs(4) && began.elapsed() <= millis(4_010), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_peer_holds_is_not_written_when_the_outbox_is_closed_and_is_counted() {
+    let (outbox, peer, task) = start(&builder(), usize::MAX);
+    outbox.hold();
+    send(&outbox, 0..3);
+    outbox.close(Close::NORMAL);
+    assert_eq!(task.await.unwrap(), Ended::Closed);
+    assert_eq!(peer.taken(), [Frame::Close(Close::NORMAL)]);
+    assert_eq!(outbox.numbers().dropped.discarded, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protocol_without_words_for_signals_and_ends_just_gets_the_data() {
+    let (outbox, outlet) = builder().build().unwrap();
+    let (wire, peer) = wire(usize::MAX);
+    send(&outbox, 0..40);
+    drop(outbox);
+    let ended = outlet.run(wire, frames(Frame::Data, |_| None, |_| None)).await;
+    assert_eq!(ended, Ended::Closed);
+    assert_eq!((peer.taken().len(), peer.data()), (40, strings(0..40)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_that_panic_take_the_connection_along_and_nothing_else() {
+    let flow = Flow::new();
+    let (outbox, outlet) = builder().flow(&flow).build().unwrap();
+    let (wire, peer) = wire(usize::MAX);
+    send(&outbox, 0..40);
+    let words =
+        frames(|message: String| if message == "2" { panic!("as it should") } else { Frame::Data(message) }, |_| None, |_| None);
+    assert!(tokio::spawn(outlet.run(wire, words)).await.unwrap_err().is_panic());
+    assert!(peer.is_dropped() && outbox.has_ended() && !flow.is_paused());
+    let numbers = outbox.numbers();
+    assert_eq!((numbers.in_flight, numbers.dropped.discarded), (3, 37));
 }
 
 #[tokio::test(start_paused = true)]
