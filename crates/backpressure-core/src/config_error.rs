@@ -86,6 +86,19 @@ pub enum ConfigError {
         /// How long it may wait otherwise, and after how long without being empty a queue stands.
         interval: Duration,
     },
+    /// The capacity to be marked is 0.
+    NoDepth,
+    /// The high mark, in per cent of the capacity, is 0 or above 100: it would be reached by nothing, or never.
+    MarkOutside(u8),
+    /// The low mark is not below the high one.
+    MarksCrossed {
+        /// The high mark.
+        high: u64,
+        /// The low mark.
+        low: u64,
+    },
+    /// A soft limit has no patience.
+    ZeroPatience,
 }
 
 impl fmt::Display for ConfigError {
@@ -144,6 +157,14 @@ impl fmt::Display for ConfigError {
                 "a patience of {target:?} with a standing queue and {interval:?} otherwise: the first must be at least 1 ns \
                  and at most the second; 5 ms and 100 ms are usual"
             ),
+            Self::NoDepth => f.write_str("a capacity of 0 has no marks: it must be at least 1"),
+            Self::MarkOutside(percent) => {
+                write!(f, "a high mark at {percent} % of the capacity: it must be 1 to 100 %, where 75 % is usual")
+            }
+            Self::MarksCrossed { high, low } => {
+                write!(f, "a low mark at {low} is not below the high one at {high}: half of it is usual")
+            }
+            Self::ZeroPatience => f.write_str("a soft limit with a patience of 0 is a hard one: it must be at least 1 ns"),
         }
     }
 }

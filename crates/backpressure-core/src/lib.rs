@@ -51,6 +51,10 @@
 //!
 //! [`CoDel`] says how long a request may wait for its turn, and [`DrainRate`] when those before it will probably have ended.
 //!
+//! # How far a consumer may be behind
+//!
+//! [`Watermarks`] say when its producer is to pause and to resume; a [`SlowConsumer`] when it is too slow to be kept.
+//!
 //! # Hazards
 //!
 //! - **Rounding.** An interval that is not a whole number of nanoseconds is rounded up: the limit is never faster than its rate,
@@ -75,7 +79,9 @@ mod name;
 mod overflow;
 mod rate;
 mod rejection;
+mod slow_consumer;
 mod timestamp;
+mod watermarks;
 
 pub use adaptive::{Aimd, Controller, Ending, Gradient2, Sample, Vegas};
 pub use algorithm::{Algorithm, FixedWindow, InFlight, LeakyBucket, SlidingLog, SlidingWindow, TokenBucket, Word};
@@ -92,7 +98,9 @@ pub use name::Name;
 pub use overflow::Overflow;
 pub use rate::Rate;
 pub use rejection::{Reason, Rejection, Standing, whole_secs};
+pub use slow_consumer::{Depth, Exceeded, Lag, SlowConsumer};
 pub use timestamp::Timestamp;
+pub use watermarks::{Crossing, Level, Watermarks};
 
 use std::time::Duration;
 

@@ -71,6 +71,12 @@ impl<T> Queue<T> {
         self.state.lock().store.total()
     }
 
+    /// Returns what is inside without what is urgent: how full it is for all who have no room of their own.
+    #[must_use]
+    pub fn load_besides_urgent(&self) -> Load {
+        self.state.lock().store.load()
+    }
+
     /// Returns whether nothing is inside.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 
 use super::Queue;
-use super::item::Load;
+use super::item::{Item, Load};
 use super::outcome::{Received, TryRecvError};
 use super::state::{State, wake};
 use crate::sync::MutexGuard;
@@ -61,6 +61,14 @@ impl<T> Receiver<T> {
             let reason = if state.is_closed() { TryRecvError::Closed } else { TryRecvError::Empty };
             (Err(reason), None)
         })
+    }
+
+    /// Receives the next urgent item, if there is one now: for a receiver that holds back all others for a while.
+    ///
+    /// Nothing is marked as missed before it, as with any urgent item.
+    #[inline]
+    pub fn try_recv_urgent(&mut self) -> Option<Item<T>> {
+        self.queue.state.lock().store.pop_urgent()
     }
 
     /// Polls for the next item, as [`recv`](Self::recv) does.

@@ -52,7 +52,7 @@ impl<T> Store<T> {
 
     /// What is in the slots.
     #[inline]
-    fn load(&self) -> Load {
+    pub(super) fn load(&self) -> Load {
         let gaps = self.extra.as_ref().map_or(0, |extra| extra.gaps);
         Load { items: self.slots.len() - gaps, weight: self.weight }
     }
@@ -147,18 +147,21 @@ impl<T> Store<T> {
     /// Takes out the next item, with what was lost before it.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Received<T>> {
-        let missed = match &mut self.extra {
-            Some(extra) => {
-                if let Some(entry) = extra.urgent.pop_front() {
-                    extra.urgent_load.remove(entry.weight);
-                    return Some(Received { item: entry.into_item(), missed: Load::ZERO });
-                }
-                extra.missed
-            }
-            None => Load::ZERO,
-        };
+        if let Some(item) = self.pop_urgent() {
+            return Some(Received { item, missed: Load::ZERO });
+        }
+        let missed = self.extra.as_ref().map_or(Load::ZERO, |extra| extra.missed);
         let item = self.take_front(Load::ZERO)?;
         Some(Received { item, missed })
+    }
+
+    /// Takes out the next urgent item.
+    #[inline]
+    pub(super) fn pop_urgent(&mut self) -> Option<Item<T>> {
+        let extra = self.extra.as_mut()?;
+        let entry = extra.urgent.pop_front()?;
+        extra.urgent_load.remove(entry.weight);
+        Some(entry.into_item())
     }
 
     /// Takes out the front, which is droppable, if there is one. The account of losses is left to the caller.

@@ -125,6 +125,23 @@ fn nothing_is_evicted_for_an_item_that_is_then_refused() {
 }
 
 #[test]
+fn a_receiver_that_wants_only_what_is_urgent_leaves_all_else_where_it_is() {
+    let (sender, mut receiver) = QueueBuilder::new(5, Overflow::Block).reserve(Load { items: 2, weight: 9 }).build().unwrap();
+    assert_eq!(receiver.try_recv_urgent(), None);
+    sender.try_send(1).unwrap();
+    assert_eq!(receiver.try_recv_urgent(), None);
+    sender.try_send(Item::new(2).class(ItemClass::Urgent).weight(9)).unwrap();
+    assert_eq!(sender.queue().load(), Load { items: 2, weight: 10 });
+    assert_eq!(sender.queue().load_besides_urgent(), Load { items: 1, weight: 1 });
+    assert_eq!(receiver.try_recv_urgent().map(|item| item.value), Some(2));
+    assert_eq!(receiver.try_recv_urgent(), None);
+    // The room is free again.
+    sender.try_send(Item::new(3).class(ItemClass::Urgent).weight(9)).unwrap();
+    assert_eq!(sender.queue().counts().delivered, 1);
+    assert_eq!([(); 2].map(|()| receiver.try_recv().unwrap().item.value), [3, 1]);
+}
+
+#[test]
 fn urgent_items_have_a_room_of_their_own_and_come_first() {
     let reserve = Load { items: 1, weight: 8 };
     let (sender, mut receiver) = QueueBuilder::new(3, Overflow::DropNewest).reserve(reserve).build::<u64>().unwrap();

@@ -1,0 +1,129 @@
+//! A real WebSocket: axum's server, tungstenite's client, over loopback.
+#![cfg(not(backpressure_loom))]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocketUpgrade};
+use axum::{Router, routing::get};
+use backpressure_outbox::{Close, Control, Depth, Ended, Exceeded, Frames, Inbound, Outbox, OutboxBuilder, SlowConsumer};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
+
+struct Text;
+
+impl Frames<Utf8Bytes> for Text {
+    type Frame = Message;
+
+    fn data(&mut self, text: Utf8Bytes) -> Message {
+        Message::Text(text)
+    }
+
+    fn control(&mut self, control: Control) -> Option<Message> {
+        match control {
+            Control::Flow(signal) => Some(Message::Text(signal.as_json().into())),
+            Control::Ping => Some(Message::Ping(axum::body::Bytes::new())),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, close: &Close) -> Option<Message> {
+        Some(Message::Close(Some(CloseFrame { code: close.code(), reason: close.reason().into() })))
+    }
+}
+
+type Connection = (Outbox<Utf8Bytes>, tokio::task::JoinHandle<Ended<axum::Error>>);
+
+/// Serves, and hands out what each connection has on the server's side.
+async fn serve(builder: OutboxBuilder<Utf8Bytes>) -> (SocketAddr, mpsc::UnboundedReceiver<Connection>) {
+    let (connections, accepted) = mpsc::unbounded_channel();
+    let upgrade = async move |upgrade: WebSocketUpgrade| {
+        upgrade.read_buffer_size(4_096).write_buffer_size(4_096).on_upgrade(async move |socket| {
+            let (outbox, outlet) = builder.build().expect("bounds that leave room");
+            let task = tokio::spawn(outlet.drive(socket, Text, |message| match message {
+                Message::Text(text) if text == "ask" => Inbound::Reply("answer".into()),
+                _ => Inbound::Ignore,
+            }));
+            let _ = connections.send((outbox, task));
+        })
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(upgrade))).await });
+    (address, accepted)
+}
+
+fn builder() -> OutboxBuilder<Utf8Bytes> {
+    Outbox::builder(|text: &Utf8Bytes| text.len()).heartbeat(Duration::from_millis(200), 2)
+}
+
+/// What no test waits longer for.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_reader_that_keeps_up_gets_all_of_it_its_answers_and_a_farewell() {
+    let (address, mut accepted) = serve(builder()).await;
+    let (mut client, _) = tokio_tungstenite::connect_async(format!("ws://{address}/")).await.unwrap();
+    let (outbox, task) = accepted.recv().await.unwrap();
+    client.send(tungstenite::Message::text("ask")).await.unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap().into_text().unwrap(), "answer");
+    for number in 0..20 {
+        outbox.try_send(number.to_string().into()).unwrap();
+    }
+    outbox.close(Close::new(4_000, "done"));
+    let mut texts = Vec::new();
+    let close = loop {
+        match timeout(LIMIT, client.next()).await.unwrap().unwrap().unwrap() {
+            tungstenite::Message::Text(text) => texts.push(text.to_string()),
+            tungstenite::Message::Close(close) => break close.unwrap(),
+            _ => {}
+        }
+    };
+    assert_eq!(texts, (0..20).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (4_000, "done"));
+    // The client's answer to the close is what ends it, long before the second has passed.
+    assert!(timeout(LIMIT, client.next()).await.unwrap().is_none());
+    assert!(matches!(timeout(LIMIT, task).await.unwrap().unwrap(), Ended::Closed));
+    assert_eq!(outbox.numbers().written, 21);
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_ended_by_its_backlog_and_its_socket_closed() {
+    let slow = SlowConsumer::new().hard(Depth::messages(40));
+    let (address, mut accepted) = serve(builder().slow(slow).max_bytes(16 << 20).heartbeat(Duration::MAX, 1)).await;
+    let (client, _) = tokio_tungstenite::connect_async(format!("ws://{address}/")).await.unwrap();
+    let (outbox, task) = accepted.recv().await.unwrap();
+    // Whatever loopback swallows, it is not 60 MB.
+    let text = Utf8Bytes::from("x".repeat(64 << 10));
+    let mut sent = 0;
+    while !outbox.is_closed() {
+        let _ = outbox.try_send(text.clone());
+        sent += 1;
+        assert!(sent < 1_000, "nothing bounds what waits");
+        assert!(outbox.numbers().messages <= 40);
+        // Real readiness: the task writes until the kernel takes no more.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(outbox.numbers().bytes, 0);
+    assert!(matches!(timeout(LIMIT, task).await.unwrap().unwrap(), Ended::Slow(Exceeded::Hard)));
+    assert!(outbox.has_ended());
+    // The client finds an end, not silence.
+    let mut client = client;
+    let end = timeout(LIMIT, async { while let Some(Ok(_)) = client.next().await {} }).await;
+    assert!(end.is_ok());
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_ended() {
+    let (address, mut accepted) =
+        serve(builder().heartbeat(Duration::from_millis(20), 2).close_within(Duration::from_millis(50))).await;
+    // A client that is never polled answers no ping.
+    let (client, _) = tokio_tungstenite::connect_async(format!("ws://{address}/")).await.unwrap();
+    let (outbox, task) = accepted.recv().await.unwrap();
+    assert!(matches!(timeout(LIMIT, task).await.unwrap().unwrap(), Ended::Silent { missed: 2 }));
+    assert!(outbox.has_ended());
+    drop(client);
+}
