@@ -236,6 +236,12 @@
 //! has callers wait for room, for a stated time ([`blocking`](LoadShedLayer::blocking)). For items in place of requests, between
 //! tasks of your own, there is [`queue::Queue`] with the same policies. `cargo run --example overflow_buffer` shows the three.
 //!
+//! # The guide, third chapter: connections that live long
+//!
+//! [`outbox`] bounds what waits for one WebSocket, event stream or any other sink: in messages and bytes, with the same policies,
+//! pause and resume for the peer and for the producer, and an end for a peer that stays too slow. It spawns nothing and knows no
+//! protocol; the front page of the module shows it round a socket.
+//!
 //! # Testing
 //!
 //! Limits read time from a [`Clock`]. With the feature `tokio`, `.clock(TokioClock::default())` lets tokio's paused time drive
@@ -267,6 +273,8 @@ pub use backpressure_load_shed::{
     ByResult, ByStatus, HeldPlace, LoadShed, LoadShedHandle, LoadShedLayer, NotDrained, OverflowBufferLayer, ResponseHead, Shed,
     Until, UntilBodyEnd, UntilResponse,
 };
+#[doc(no_inline)]
+pub use backpressure_outbox as outbox;
 #[doc(no_inline)]
 pub use backpressure_queue as queue;
 pub use backpressure_queue::{Enter, Gate, Idle, Line, LineError, Order, Place, Turn, Wait};
