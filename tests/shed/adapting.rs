@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -140,6 +141,17 @@ async fn who_is_refused_by_a_rate_limit_inside_says_nothing_of_the_load() {
         assert_eq!(now(&mut call(&service, get("/"))).status(), status);
     }
     assert_eq!(notes.take(), [(Ending::Success, 0), (Ending::Ignored, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_waited_is_measured_as_the_rest_from_when_it_began() {
+    let notes = Notes::default();
+    notes.limits.lock().unwrap().push(2);
+    let service = LoadShedLayer::new(1).adaptive(notes.clone()).queue(1).layer(service_fn(service));
+    join_all((0..3).map(async |_| drop(service.clone().oneshot(get("/")).await.unwrap()))).await;
+    let in_flight: Vec<_> = notes.samples.lock().unwrap().iter().map(|sample| sample.in_flight).collect();
+    assert_eq!(in_flight[..2], [1, 2]);
+    assert_eq!(notes.take(), [(Ending::Success, 20); 3], "though the third was answered after 40 ms");
 }
 
 /// Drops a response when it wakes, as an executor may drop a task that ends.

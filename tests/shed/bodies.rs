@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tower::{Layer, ServiceExt};
 use tower_backpressure::{LoadShedHandle, LoadShedLayer, Until};
 
-use super::{call, get as request, now, quick};
+use super::{call, get as request, now, poll, quick};
 
 /// A body that never ends.
 fn endless() -> Body {
@@ -69,6 +69,21 @@ async fn each_request_can_say_how_long_it_holds_its_place() {
     assert_eq!(handle.in_flight(), 0);
     let _download = app.oneshot(request("/download")).await.unwrap();
     assert_eq!(handle.in_flight(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_has_waited_holds_its_place_as_long_as_any_other() {
+    let layer = LoadShedLayer::new(1).queue(1);
+    let handle = layer.handle();
+    let service = layer.hold(|head| if head.uri.path() == "/events" { Until::Response } else { Until::BodyEnd }).layer(quick());
+    for (path, in_flight) in [("/events", 0), ("/download", 1)] {
+        let before = now(&mut call(&service, request("/")));
+        let mut waiting = call(&service, request(path));
+        assert!(poll(&mut waiting).is_pending());
+        drop(before);
+        let _response = now(&mut waiting);
+        assert_eq!(handle.in_flight(), in_flight, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -192,6 +192,7 @@ async fn who_is_evicted_is_answered_at_once_in_its_own_protocol() {
     let evicted = now(&mut newest);
     assert_eq!((evicted.status().as_u16(), evicted.headers().contains_key("retry-after")), (503, true));
     assert_eq!((handle.in_flight(), handle.waiting(), handle.shed().evicted), (1, 1, 2));
+    assert!(handle.overloaded());
 }
 
 fn weighing(weight: u64) -> Request<Body> {
@@ -214,7 +215,8 @@ async fn what_waits_is_bounded_by_its_weight_too() {
         assert_eq!((handle.waiting(), handle.waiting_weight()), (3, 90));
         for weight in [101, u64::MAX] {
             let refused = now(&mut call(&service, weighing(weight)));
-            assert_eq!(refusal(&refused).unwrap().reason, Reason::CostExceedsLimit);
+            let rejection = refusal(&refused).unwrap();
+            assert_eq!((rejection.reason, rejection.retry_after), (Reason::CostExceedsLimit, None), "no waiting helps");
             assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, false));
         }
         let mut arriving = call(&service, weighing(11));

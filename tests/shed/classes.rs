@@ -1,5 +1,7 @@
 //! What matters less is shed first.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::Request;
 use tower::Layer;
@@ -64,4 +66,32 @@ async fn who_matters_more_takes_the_place_in_a_full_queue_of_who_matters_least()
     drop(critical);
     assert!(poll(&mut default).is_pending());
     assert_eq!((handle.in_flight(), handle.waiting()), (1, 0));
+}
+
+#[tokio::test]
+async fn who_matters_more_is_not_refused_where_all_who_wait_matter_less() {
+    let service = classed(LoadShedLayer::new(1).queue(1)).layer(worker().0);
+    let (mut working, mut default) = (call(&service, of("default")), call(&service, of("default")));
+    assert!(poll(&mut working).is_pending() && poll(&mut default).is_pending());
+    let mut critical = call(&service, of("critical"));
+    assert!(poll(&mut critical).is_pending());
+    assert_eq!(refusal(&now(&mut default)).unwrap().reason, Reason::Evicted);
+}
+
+/// Ten in use, one given back every second, and five of them not open to default requests.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_when_a_place_is_free_that_is_open_to_its_class() {
+    let service = classed(LoadShedLayer::new(10).reserve_percent(Class::Critical, 50)).layer(worker().0);
+    let mut working: Vec<_> = (0..10).map(|_| call(&service, of("critical"))).collect();
+    for _ in 0..30 {
+        assert!(working.iter_mut().all(|request| poll(request).is_pending()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        drop(working.remove(0));
+        working.push(call(&service, of("critical")));
+    }
+    assert!(working.iter_mut().all(|request| poll(request).is_pending()));
+    for (class, secs) in [("critical", 1), ("default", 6)] {
+        let told = refusal(&now(&mut call(&service, of(class)))).unwrap().retry_after.unwrap();
+        assert!((Duration::from_secs(secs)..Duration::from_secs(secs) * 3 / 2).contains(&told), "{class}: {told:?}");
+    }
 }

@@ -149,3 +149,13 @@ async fn who_has_its_place_waits_for_its_service_until_its_deadline() {
     assert_eq!((reason(&refused), began.elapsed()), (Some(Reason::DeadlineTooNear), Duration::from_millis(70)));
     assert_eq!(handle.in_flight(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_more_time_than_the_longest_wait_waits_no_longer_than_that() {
+    let service = LoadShedLayer::new(1).queue(9).max_wait(Duration::from_millis(70)).layer(worker().0);
+    let mut first = call(&service, get("/"));
+    assert!(poll(&mut first).is_pending());
+    let began = Instant::now();
+    let refused = call(&service, within(Duration::from_secs(60))).await;
+    assert_eq!((reason(&refused), began.elapsed()), (Some(Reason::WaitedTooLong), Duration::from_millis(70)));
+}

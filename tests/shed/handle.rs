@@ -59,6 +59,7 @@ async fn a_layer_that_drains_takes_nothing_new_serves_what_waits_and_ends_when_a
     let refused = now(&mut call(&service, get("/")));
     assert_eq!((refused.status().as_u16(), refusal(&refused).unwrap().reason), (503, Reason::Draining));
     assert!(refusal(&refused).unwrap().retry_after.is_some());
+    assert_eq!((handle.shed().draining, handle.shed().total(), handle.overloaded()), (1, 1, false));
     assert!(!drained.is_finished());
     go.send_replace(true);
     let response = working.await.unwrap();

@@ -1,5 +1,6 @@
 //! An upgraded connection holds its place until its handler lets it go.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
 use tower::{Layer, ServiceBuilder};
-use tower_backpressure::{HeldPlace, LoadShedHandle, LoadShedLayer};
+use tower_backpressure::{HeldPlace, LoadShedHandle, LoadShedLayer, Reason, key};
 
-use super::{call, now, quick};
+use super::{call, now, poll, quick, refusal};
 
 async fn echo(mut socket: WebSocket) {
     while let Some(Ok(message @ Message::Text(_))) = socket.recv().await {
@@ -102,6 +103,36 @@ async fn only_a_request_that_asks_for_an_upgrade_finds_its_place_in_its_extensio
     let mut connect = get();
     *connect.method_mut() = Method::CONNECT;
     assert_eq!(in_flight_with_place(connect), (true, 1));
+}
+
+/// At once and after a wait; whether the response or the handler is the first to go.
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_holds_its_place_and_its_clients_until_both_the_response_and_the_handler_have_gone() {
+    for (waits, handler_first) in [(false, false), (false, true), (true, false), (true, true)] {
+        let layer = LoadShedLayer::new(1).queue(1).per_client(key::header("x-api-key"), 1);
+        let (handle, found) = (layer.handle(), Arc::new(Mutex::new(None)));
+        let finds = Arc::clone(&found);
+        let find = move |request: Request<Body>| {
+            *finds.lock().unwrap() = request.extensions().get::<HeldPlace>().cloned();
+            request
+        };
+        let service = layer.layer(ServiceBuilder::new().map_request(find).service(quick()));
+        let from = |client: &str| Request::get("/").header("x-api-key", client);
+        let before = waits.then(|| now(&mut call(&service, from("bob").body(Body::empty()).unwrap())));
+        let mut upgrade = call(&service, from("alice").header("upgrade", "websocket").body(Body::empty()).unwrap());
+        assert_eq!(waits && poll(&mut upgrade).is_pending(), waits);
+        drop(before);
+        let (response, place) = (now(&mut upgrade), found.lock().unwrap().take().unwrap());
+        let (first, last): (Box<dyn Any>, Box<dyn Any>) = (Box::new(response), Box::new(place));
+        let (first, last) = if handler_first { (last, first) } else { (first, last) };
+        drop(first);
+        assert_eq!(handle.in_flight(), 1);
+        let another = now(&mut call(&service, from("alice").body(Body::empty()).unwrap()));
+        assert_eq!(refusal(&another).unwrap().reason, Reason::ClientConcurrency);
+        drop(last);
+        assert_eq!(handle.in_flight(), 0);
+        assert_eq!(now(&mut call(&service, from("alice").body(Body::empty()).unwrap())).status(), 200);
+    }
 }
 
 /// Far longer than anything here takes.

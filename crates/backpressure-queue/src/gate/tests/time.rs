@@ -271,7 +271,7 @@ async fn where_a_place_is_free_that_is_open_to_the_class_the_estimate_is_no_wait
     places.truncate(8);
     let _waits = waiting_as(&gate, Class::Default, 0);
     assert_eq!(estimate(&gate, Class::Critical), Duration::ZERO);
-    assert_eq!(estimate(&gate, Class::Default), 20 * MS);
+    assert!(estimate(&gate, Class::Default) > 10 * MS, "two leave first");
 }
 
 #[tokio::test(start_paused = true)]
