@@ -174,11 +174,11 @@ async fn who_is_woken_by_a_higher_limit_may_drop_what_is_measured() {
     let mut waiting = call(&service, get("/"));
     let waker = Waker::from(Arc::new(Drops(Mutex::new(Some(second)))));
     assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    let (done, is_done) = std::sync::mpsc::channel();
+    let (done, dropped) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         drop(first);
-        done.send(())
+        done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_secs(5)).expect("it waits for itself");
+    assert!(dropped.recv_timeout(Duration::from_secs(5)).is_ok(), "it waits for itself");
     assert_eq!((handle.limit(), handle.in_flight()), (4, 1), "who waited has its place");
 }

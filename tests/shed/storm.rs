@@ -78,11 +78,12 @@ async fn serve(inside: Inside, request: Request<Body>) -> Result<Response<Body>,
         // Not `panic!`, which would print a thousand messages.
         std::panic::resume_unwind(Box::new("as planned"));
     }
-    let frames = stream::unfold((0, visit), move |(sent, visit)| async move {
+    let frames = stream::unfold((0, Some(visit)), move |(sent, visit)| async move {
         pauses(1).await;
         match sent {
             _ if sent < plan.frames => Some((Ok(Bytes::from("frame")), (sent + 1, visit))),
-            _ if sent == plan.frames && plan.fails => Some((Err(std::io::Error::other("as planned")), (sent + 1, visit))),
+            // The visit ends with the error, as the place does: the body is dropped a little later.
+            _ if sent == plan.frames && plan.fails => Some((Err(std::io::Error::other("as planned")), (sent + 1, None))),
             _ => None,
         }
     });
@@ -149,7 +150,7 @@ async fn a_storm_over_a_layer_with_everything_leaves_every_place_free() {
         .order(Order::Adaptive(CoDel::new()))
         .reserve_percent(Class::Critical, 20)
         .class(|head| head.extensions.get().copied().unwrap_or_default())
-        .per_client(key::header("x-api-key"), 6);
+        .per_client(key::header("x-api-key"), 3);
     let (answered, shed) = storm!(layer, 5);
     assert!(answered > 1_000 && shed.total() > 100, "{answered} {shed:?}");
     assert!(shed.evicted > 0 && shed.client_concurrency > 0, "{shed:?}");
