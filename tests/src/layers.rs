@@ -77,14 +77,10 @@ macro_rules! queueing_layers {
             3,
             patient(LoadShedLayer::new(3)).per_client(key::header("x-api-key"), 9).answer(Wrap)
         ));
-<<<<<<< HEAD
         $then!($law overflow_buffer: Subject::of_places(
             2,
             patient(OverflowBufferLayer::buffer(2, 2, Overflow::DropNewest))
         ));
-=======
-        $then!($law overflow_buffer: Subject::of_places(2, OverflowBufferLayer::buffer(2, 2, Overflow::DropNewest).max_wait(HOUR)));
->>>>>>> d10d911
     };
 }
 
@@ -168,7 +164,7 @@ pub mod prelude {
         TokenBucket, Vegas, Wrap, key,
     };
 
-    pub use super::{HOUR, Subject, an_hour, enforced, limit, patient, peer, proxy};
+    pub use super::{Subject, an_hour, enforced, limit, patient, peer, proxy};
 }
 
 /// So many in an hour.
@@ -200,12 +196,9 @@ pub fn enforced<L>(layer: RateLimitLayer<Shadow<L>>) -> RateLimitLayer<Shadow<L>
     layer
 }
 
-/// How long those wait who find no place: a law ends though nobody gives one back.
-pub const HOUR: Duration = Duration::from_secs(60 * 60);
-
 /// Lets two wait, for an hour.
 pub fn patient(layer: LoadShedLayer) -> LoadShedLayer {
-    layer.queue(2).max_wait(HOUR)
+    layer.queue(2).max_wait(Duration::from_secs(60 * 60))
 }
 
 /// A layer, fresh, and what a law must know of it.
