@@ -146,6 +146,6 @@ pub use gate::{Enter, Gate, Idle, Place};
 pub use line::{Line, Order};
 pub use queue::{
     Counts, Displaced, Item, ItemClass, Load, Queue, QueueBuilder, QueueError, Received, Receiver, Refused, SendError, Sender,
-    Sending, Sent, TryRecvError,
+    Sending, Sent, TryRecvError, Wakes,
 };
 pub use wait::{Turn, Wait};

@@ -12,6 +12,7 @@ mod store;
 #[cfg(test)]
 #[cfg(not(backpressure_loom))]
 mod tests;
+mod wakes;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use self::outcome::{Counts, Displaced, Received, Refused, SendError, Sent, T
 pub use self::receiver::Receiver;
 pub use self::sender::{Sender, Sending};
 use self::state::{Afterwards, State};
+pub use self::wakes::Wakes;
 use crate::Overflow;
 use crate::sync::{Arc, Mutex};
 

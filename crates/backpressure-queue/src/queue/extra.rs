@@ -9,7 +9,6 @@ use super::store::{Entry, Slot};
 
 /// Positions count from the first item that was there when this was made, and never come again: 2⁶⁴ outlast any process.
 pub(super) struct Extra<T> {
-    pub(super) reserve: Load,
     pub(super) urgent: VecDeque<Entry<T>>,
     pub(super) urgent_load: Load,
     /// What the durable and the conflated items among the slots come to. The rest are droppable.
@@ -31,9 +30,8 @@ pub(super) struct Extra<T> {
 }
 
 impl<T> Extra<T> {
-    pub(super) fn new(reserve: Load) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            reserve,
             urgent: VecDeque::new(),
             urgent_load: Load::ZERO,
             durable: Load::ZERO,

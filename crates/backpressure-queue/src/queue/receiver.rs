@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 
-use super::Queue;
 use super::item::{Item, Load};
 use super::outcome::{Received, TryRecvError};
 use super::state::{State, wake};
+use super::{Queue, Wakes};
 use crate::sync::MutexGuard;
 
 /// The end of a [`Queue`] that is received from: there is one. It is a [`Stream`] of what [`recv`](Self::recv) returns.
@@ -61,6 +61,23 @@ impl<T> Receiver<T> {
             let reason = if state.is_closed() { TryRecvError::Closed } else { TryRecvError::Empty };
             (Err(reason), None)
         })
+    }
+
+    /// Receives the next item, if there is one now, without waking, for a caller that holds a lock: who is to be woken is added to
+    /// `wakes`, to be dropped without the lock.
+    ///
+    /// Returns the item, as [`try_recv`](Self::try_recv) does, and what is inside then
+    /// [besides what is urgent](Queue::load_besides_urgent).
+    #[inline]
+    pub fn try_recv_with(&mut self, wakes: &mut Wakes) -> (Result<Received<T>, TryRecvError>, Load) {
+        let mut state = self.queue.state.lock();
+        let item = state.store.pop_plain().map(|item| Received { item, missed: Load::ZERO });
+        let Some(received) = item.or_else(|| state.store.pop()) else {
+            let reason = if state.is_closed() { TryRecvError::Closed } else { TryRecvError::Empty };
+            return (Err(reason), state.store.load());
+        };
+        wakes.add(state.call_first());
+        (Ok(received), state.store.load())
     }
 
     /// Receives the next urgent item, if there is one now: for a receiver that holds back all others for a while.

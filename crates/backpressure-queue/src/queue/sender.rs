@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use pin_project::{pin_project, pinned_drop};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Queue;
-use super::item::Item;
+use super::item::{Item, Load};
 use super::outcome::{Refused, SendError, Sent};
 use super::state::{Afterwards, Attempt, State, wake};
+use super::{Queue, Wakes};
 use crate::slab::Ticket;
 use crate::sync::MutexGuard;
 
@@ -95,6 +95,31 @@ impl<T> Sender<T> {
             let item = taken(item);
             Self::update(state, |state, after| state.try_send(item, since, after))
         })
+    }
+
+    /// Sends an item without waiting and without waking, for a caller that holds a lock and knows the time: those who are to be
+    /// woken are added to `wakes`, to be dropped without the lock.
+    ///
+    /// Returns what became of the item, as [`try_send`](Self::try_send) does, and what is inside then
+    /// [besides what is urgent](Queue::load_besides_urgent). `since` is when it was sent, for a queue that is timed.
+    #[inline]
+    pub fn try_send_at(&self, item: Item<T>, since: Instant, wakes: &mut Wakes) -> (SendResult<T>, Load) {
+        let since = self.timed.then_some(since);
+        let mut state = self.queue.state.lock();
+        if state.takes(&item) {
+            wakes.add(state.push(item, since));
+            return (Ok(Sent::nothing_displaced()), state.store.load());
+        }
+        if let Some(oldest) = state.evict_oldest_for(&item) {
+            wakes.add(state.push(item, since));
+            return (Ok(Sent::evicted(oldest)), state.store.load());
+        }
+        let mut after = Afterwards::nothing();
+        let result = state.try_send(item, since, &mut after);
+        let load = state.store.load();
+        drop(state);
+        after.leave_to(wakes);
+        (result, load)
     }
 
     /// Sends an item; under [`Overflow::Block`](crate::Overflow::Block) it waits for room.

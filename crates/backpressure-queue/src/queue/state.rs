@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
+use super::Wakes;
 use super::item::{Item, ItemClass, Load};
 use super::outcome::{Refused, SendError, Sent};
 use super::store::{Discarded, Store};
@@ -16,7 +17,7 @@ pub(super) struct State<T> {
     receiver: Option<Waker>,
     /// Those who wait for room, in the order in which they came. Only the first ever looks for room, once it is woken.
     waiting: Option<Box<Slab<Waiting>>>,
-    senders: usize,
+    senders: u32,
     overflow: Overflow,
     closed: bool,
 }
@@ -250,6 +251,12 @@ impl<T> State<T> {
 impl Afterwards {
     pub(super) const fn nothing() -> Self {
         Self { receiver: None, sender: None, closed: None, unused: None }
+    }
+
+    /// Leaves it to somebody else to wake, who holds a lock. To send without waiting neither closes the queue nor forgets a waker.
+    pub(super) fn leave_to(self, wakes: &mut Wakes) {
+        wakes.add(self.receiver);
+        wakes.add(self.sender);
     }
 
     /// Wakes and drops, without the lock.

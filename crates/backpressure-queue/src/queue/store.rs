@@ -16,6 +16,8 @@ pub(super) struct Store<T> {
     /// What the items in `slots` weigh together: never more than the `limit`, in which they stay in number too.
     pub(super) weight: u64,
     pub(super) limit: Load,
+    /// The room for urgent items, where there is any: apart, because most queues have none.
+    reserve: Option<Box<Load>>,
     /// How many items were ever admitted, urgent ones among them.
     sent: u64,
     /// What a queue needs only from its first loss, or from its first item that is not droppable.
@@ -41,8 +43,8 @@ pub(super) struct Entry<T> {
 
 impl<T> Store<T> {
     pub(super) fn new(limit: Load, reserve: Load) -> Self {
-        let extra = (reserve != Load::ZERO).then(|| Box::new(Extra::new(reserve)));
-        Self { slots: VecDeque::new(), weight: 0, limit, sent: 0, extra }
+        let reserve = (reserve != Load::ZERO).then(|| Box::new(reserve));
+        Self { slots: VecDeque::new(), weight: 0, limit, reserve, sent: 0, extra: None }
     }
 
     /// What is inside, urgent items among it.
@@ -58,7 +60,11 @@ impl<T> Store<T> {
     }
 
     pub(super) fn capacity(&self) -> Load {
-        self.extra.as_ref().map_or(self.limit, |extra| self.limit.saturating_add(extra.reserve))
+        self.limit.saturating_add(self.reserve())
+    }
+
+    fn reserve(&self) -> Load {
+        self.reserve.as_deref().copied().unwrap_or(Load::ZERO)
     }
 
     pub(super) fn missed(&self) -> Load {
@@ -120,8 +126,7 @@ impl<T> Store<T> {
         if item.class != ItemClass::Urgent {
             return item.weight > self.limit.weight;
         }
-        let reserve = self.extra.as_ref().map_or(Load::ZERO, |extra| extra.reserve);
-        !Load::ZERO.has_room(reserve, item.weight)
+        !Load::ZERO.has_room(self.reserve(), item.weight)
     }
 
     /// Whether the item takes the place of another and weighs no more: it needs no room.
@@ -215,12 +220,13 @@ impl<T> Store<T> {
 
     #[cold]
     fn new_extra() -> Box<Extra<T>> {
-        Box::new(Extra::new(Load::ZERO))
+        Box::new(Extra::new())
     }
 
     fn offer_urgent(&mut self, item: Item<T>, since: Option<Instant>) -> Result<Sent<T>, (Item<T>, Refused)> {
+        let reserve = self.reserve();
         let extra = self.extra();
-        if !extra.urgent_load.has_room(extra.reserve, item.weight) {
+        if !extra.urgent_load.has_room(reserve, item.weight) {
             return Err((item, Refused::Full));
         }
         extra.urgent_load.add(item.weight);

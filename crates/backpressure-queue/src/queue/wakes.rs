@@ -1,0 +1,34 @@
+//! Who is to be woken, for callers that hold a lock of their own.
+
+use std::fmt;
+use std::task::Waker;
+
+/// Wakes those that it has collected when it is dropped.
+///
+/// A waker is foreign code: it may run a task that comes back to whatever its caller has locked. Who sends or receives under a lock
+/// collects the wakers of several operations here, and drops it without the lock. It allocates nothing until somebody is to be woken.
+#[derive(Default)]
+#[must_use = "those that are to be woken are woken when this is dropped"]
+pub struct Wakes(Vec<Waker>);
+
+impl Wakes {
+    /// Adds one more.
+    #[inline]
+    pub fn add(&mut self, waker: Option<Waker>) {
+        self.0.extend(waker);
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        for waker in self.0.drain(..) {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Wakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wakes").field(&self.0.len()).finish()
+    }
+}
