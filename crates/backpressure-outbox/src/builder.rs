@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backpressure_core::{ConfigError, Exceeded, Overflow, SlowConsumer, Timestamp, Watermarks, nanos};
-use backpressure_queue::{Load, QueueBuilder, QueueError};
+use backpressure_queue::{ItemClass, Load, QueueBuilder, QueueError};
 use tokio::time::Instant;
 
-use crate::shared::Shared;
+use crate::shared::{Seat, Shared};
 use crate::{Close, Flow, Outbox, Outlet};
 
 /// Configures outboxes, and makes one for each connection.
@@ -35,6 +35,7 @@ pub(crate) struct Config<M> {
     bound: Load,
     pub(crate) reserve: Load,
     overflow: Overflow,
+    keys: Keys,
     /// Where the watermarks are to be; `None` for the usual places.
     percent: Option<(u8, u8)>,
     /// Where they are: right unless `wrong` says why not.
@@ -50,6 +51,13 @@ pub(crate) struct Config<M> {
     pub(crate) heartbeat: Heartbeat,
     /// What all timestamps of these connections count from.
     origin: Instant,
+}
+
+/// What the key of a conflated message means here.
+#[derive(Clone, Copy)]
+enum Keys {
+    Conflate,
+    Ignored,
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +81,7 @@ impl<M> OutboxBuilder<M> {
             bound,
             reserve: Load { items: 8, weight: 1 << 16 },
             overflow: Overflow::DropNewest,
+            keys: Keys::Conflate,
             percent: None,
             message_marks: Watermarks::of(bound.items as u64),
             byte_marks: Watermarks::of(bound.weight),
@@ -106,6 +115,14 @@ impl<M> OutboxBuilder<M> {
     /// Sets what happens to a message that arrives when there is no room.
     pub fn overflow(self, overflow: Overflow) -> Self {
         self.set(|config| config.overflow = overflow)
+    }
+
+    /// Has every value kept of what is [conflated](ItemClass::Conflated): it may be dropped as other messages may, but is not
+    /// superseded.
+    ///
+    /// For one subscriber of many to the same messages, who wants to see each change and not only the newest state.
+    pub fn every_value(self) -> Self {
+        self.set(|config| config.keys = Keys::Ignored)
     }
 
     /// Sets the watermarks, in per cent of the bounds. The high one is reached by messages or by bytes, the low one by both.
@@ -169,6 +186,11 @@ impl<M> OutboxBuilder<M> {
     ///
     /// An [`OutboxError`] if the bounds leave no room, or the watermarks cross. What is built once builds again.
     pub fn build(&self) -> Result<(Outbox<M>, Outlet<M>), OutboxError> {
+        self.build_for(None)
+    }
+
+    /// Makes the outbox of a connection that has a place in something larger.
+    pub(crate) fn build_for(&self, seat: Option<Box<dyn Seat>>) -> Result<(Outbox<M>, Outlet<M>), OutboxError> {
         if let Some(wrong) = &self.config.wrong {
             return Err(wrong.clone());
         }
@@ -178,7 +200,7 @@ impl<M> OutboxBuilder<M> {
             .reserve(reserve)
             .timed();
         let (sender, receiver) = queue.build().map_err(OutboxError::Bounds)?;
-        let shared = Arc::new(Shared::new(sender, Arc::clone(&self.config)));
+        let shared = Arc::new(Shared::new(sender, Arc::clone(&self.config), seat));
         Ok((Outbox::new(Arc::clone(&shared)), Outlet::new(shared, receiver)))
     }
 
@@ -211,8 +233,20 @@ impl<M> Config<M> {
         (self.weigh)(message) as u64
     }
 
+    /// The class that a message of this one has for these connections.
+    pub(crate) const fn class(&self, class: ItemClass) -> ItemClass {
+        match (class, self.keys) {
+            (ItemClass::Conflated(_), Keys::Ignored) => ItemClass::Droppable,
+            _ => class,
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(nanos(Instant::now().saturating_duration_since(self.origin)))
+        self.at(Instant::now())
+    }
+
+    pub(crate) fn at(&self, instant: Instant) -> Timestamp {
+        Timestamp::from_nanos(nanos(instant.saturating_duration_since(self.origin)))
     }
 
     pub(crate) fn instant(&self, at: Timestamp) -> Option<Instant> {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use backpressure_core::Timestamp;
+use backpressure_queue::ItemClass;
 use futures_core::Stream;
 use futures_sink::Sink;
 use pin_project::pin_project;
 
 use crate::alarm::Alarm;
 use crate::run::panic_after_the_end;
-use crate::shared::{Shared, Why};
+use crate::shared::Shared;
+use crate::state::Why;
 use crate::writer::Writer;
 use crate::{Close, Ended, Frames};
 
@@ -172,7 +174,7 @@ fn answered<M>(shared: &Shared<M>, reply: &mut Option<M>) -> bool {
     };
     if shared.has_room_for_urgent(&message) {
         // It is lost where the outbox is closed, or it is too heavy for any reserve.
-        drop(shared.send_urgent(message));
+        drop(shared.try_send(shared.item(ItemClass::Urgent, message)));
     } else {
         *reply = Some(message);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use backpressure_core::Timestamp;
 use backpressure_queue::{Load, Receiver};
 
 use crate::shared::Shared;
@@ -39,7 +40,7 @@ impl<M, F> Feed<M, F> {
 
     /// Whether there is a frame, if nobody takes its message away.
     pub(crate) fn has_next(&self) -> bool {
-        self.ping || self.behind.is_some() || self.exit.shared.has_something()
+        self.ping || self.behind.is_some() || self.exit.shared.has_next()
     }
 
     pub(crate) const fn ping(&mut self) {
@@ -50,8 +51,9 @@ impl<M, F> Feed<M, F> {
 impl<M, F: Frames<M>> Feed<M, F> {
     /// Returns the next frame: signals before all else, what is urgent before all data, a marker before the first message after a
     /// loss.
-    pub(crate) fn next(&mut self) -> Option<Next<F::Frame>> {
-        if let Some(signal) = self.exit.shared.take_signal()
+    pub(crate) fn next(&mut self, now: Timestamp) -> Option<Next<F::Frame>> {
+        let Exit { shared, receiver } = &mut self.exit;
+        if let Some(signal) = shared.take_signal()
             && let Some(frame) = self.frames.control(Control::Flow(signal))
         {
             return Some(Next { frame, messages: 0 });
@@ -61,18 +63,14 @@ impl<M, F: Frames<M>> Feed<M, F> {
         {
             return Some(Next { frame, messages: 0 });
         }
-        if let Some(urgent) = self.exit.receiver.try_recv_urgent() {
-            return Some(self.message(urgent.value));
+        if let Some(urgent) = shared.take_urgent(receiver) {
+            return Some(self.message(urgent));
         }
         if let Some(behind) = self.behind.take() {
             return Some(self.message(behind));
         }
-        if self.exit.shared.is_held_by_peer() {
-            return None;
-        }
-        let received = self.exit.receiver.try_recv().ok()?;
-        self.exit.shared.observe(Load::ZERO, false);
-        let marker = self.exit.shared.config.marker.as_ref().filter(|_| received.missed != Load::ZERO);
+        let received = shared.take_data(receiver, now)?;
+        let marker = shared.config.marker.as_ref().filter(|_| received.missed != Load::ZERO);
         if let Some(marker) = marker {
             let marker = marker(received.missed);
             self.behind = Some(received.item.value);

@@ -162,6 +162,7 @@ mod outlet;
 mod pulled;
 mod run;
 mod shared;
+mod state;
 mod sync;
 mod writer;
 

@@ -11,7 +11,8 @@ use pin_project::pin_project;
 use crate::Frames;
 use crate::alarm::Alarm;
 use crate::feed::{Feed, Next};
-use crate::shared::{Parked, Why};
+use crate::shared::Parked;
+use crate::state::Why;
 
 /// The frames of an outbox, pulled one by one: for bodies. [`Outlet::into_stream`](crate::Outlet::into_stream) makes one.
 ///
@@ -61,10 +62,11 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
             feed.shared().wrote(messages, since);
         }
         loop {
-            let ending = feed.shared().look();
-            let next = if ending.as_ref().is_none_or(|ending| ending.why == Why::Asked) { feed.next() } else { None };
+            let now = feed.shared().config.now();
+            let ending = feed.shared().look(now);
+            let next = if ending.as_ref().is_none_or(|ending| ending.why == Why::Asked) { feed.next(now) } else { None };
             if let Some(Next { frame, messages }) = next {
-                *this.pulled = Some((messages, feed.shared().config.now()));
+                *this.pulled = Some((messages, now));
                 return Poll::Ready(Some(frame));
             }
             if let Some(ending) = ending {

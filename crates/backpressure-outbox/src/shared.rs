@@ -3,75 +3,32 @@
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::Duration;
 
-use backpressure_core::{Depth, Exceeded, Lag, Level, Timestamp};
-use backpressure_queue::{Displaced, Item, ItemClass, Load, Queue, Refused, SendError, Sender, Sent};
+use backpressure_core::{Level, Timestamp};
+use backpressure_queue::{Displaced, Item, ItemClass, Load, Queue, Received, Receiver, Refused, SendError, Sender, Sent, Wakes};
+use tokio::time::Instant;
 
 use crate::builder::{Config, WhenSlow};
-use crate::flow::Awakened;
+use crate::state::{Change, Ending, State, Why};
 use crate::sync::Mutex;
-use crate::{Close, Dropped, Numbers, Signal};
+use crate::{Close, Numbers, Signal};
 
 /// The lock is taken before that of the queue and that of the flow, never after. No waker is woken and no message is dropped
 /// under it.
 pub(crate) struct Shared<M> {
     sender: Sender<M>,
     pub(crate) config: Arc<Config<M>>,
+    seat: Option<Box<dyn Seat>>,
     state: Mutex<State>,
 }
 
-struct State {
-    /// `Some` while the task that writes waits.
-    writer: Option<Waker>,
-    /// Why and how this is to end, once that is clear.
-    ending: Option<Box<Ending>>,
-    lag: Lag,
-    /// For how many nanoseconds the producer was to pause; while it is, less the time since when it is, modulo 2⁶⁴.
-    paused_for: u64,
-    /// Messages that were flushed.
-    written: u64,
-    writes: u64,
-    /// Nanoseconds.
-    write_total: u64,
-    write_max: u64,
-    /// How many [`Outbox`](crate::Outbox)es there are.
-    handles: u32,
-    messages: Level,
-    bytes: Level,
-    /// What the peer was told last.
-    told: Level,
-    slow: Slow,
-    held_by_peer: bool,
-    /// Whether the next message, and not only an event, concerns the task that writes.
-    awaits_items: bool,
-    ended: bool,
-}
+/// The place of a connection in something larger, which it leaves before it ends. Called without any lock.
+pub(crate) trait Seat: Send + Sync {
+    /// Nothing more is to be sent to the connection. Called once or more often.
+    fn leave(&self);
 
-/// Why an outbox ends, decided by either end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub(crate) why: Why,
-    pub(crate) close: Close,
-    pub(crate) by: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// What waits is written first.
-    Asked,
-    Slow(Exceeded),
-    Silent(u32),
-}
-
-/// What is known of a peer that reads slowly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Slow {
-    Within,
-    /// A limit is exceeded, and the callback has not been asked.
-    Noticed(Exceeded),
-    /// The callback lets it be.
-    LetBe,
+    /// Its transport is gone. Called once.
+    fn left(&self);
 }
 
 /// What the task that writes has to do before it may wait.
@@ -82,34 +39,15 @@ pub(crate) enum Parked {
     LookAgain,
 }
 
-/// Whom to wake without the lock.
-#[derive(Default)]
-struct Afterwards {
-    writer: Option<Waker>,
-    _resumed: Awakened,
+/// What became of a message, and what is left to do without any lock.
+pub(crate) struct Delivery<M> {
+    pub(crate) result: Result<Sent<M>, SendError<M>>,
+    pub(crate) change: Change,
 }
 
 impl<M> Shared<M> {
-    pub(crate) fn new(sender: Sender<M>, config: Arc<Config<M>>) -> Self {
-        let state = State {
-            writer: None,
-            ending: None,
-            lag: Lag::default(),
-            paused_for: 0,
-            written: 0,
-            writes: 0,
-            write_total: 0,
-            write_max: 0,
-            handles: 0,
-            messages: Level::Low,
-            bytes: Level::Low,
-            told: Level::Low,
-            slow: Slow::Within,
-            held_by_peer: false,
-            awaits_items: false,
-            ended: false,
-        };
-        Self { sender, config, state: Mutex::new(state) }
+    pub(crate) fn new(sender: Sender<M>, config: Arc<Config<M>>, seat: Option<Box<dyn Seat>>) -> Self {
+        Self { sender, config, seat, state: Mutex::new(State::default()) }
     }
 
     pub(crate) fn queue(&self) -> &Queue<M> {
@@ -120,89 +58,88 @@ impl<M> Shared<M> {
         &self.sender
     }
 
-    /// Takes note of what became of a message: it arrived, whether there was room or not.
-    pub(crate) fn arrived(&self, result: &Result<Sent<M>, SendError<M>>) {
-        let over = match result {
-            Ok(sent) => sent.iter().fold(Load::ZERO, |over, displaced| match displaced {
-                Displaced::Evicted(item) => more(over, item.weight),
-                Displaced::Superseded(_) => over,
-            }),
-            Err(SendError { item, reason: Refused::Full, .. }) => more(Load::ZERO, item.weight),
-            // Too heavy for an empty outbox, or too late: that says nothing of the peer.
-            Err(_) => return,
-        };
-        self.observe(over, true);
+    /// Makes an item of a message: of the class that it has for this outbox.
+    pub(crate) fn item(&self, class: ItemClass, message: M) -> Item<M> {
+        let weight = self.config.weigh(&message);
+        Item::new(message).weight(weight).class(self.config.class(class))
     }
 
-    /// Takes note that the depth has changed. So much more would be inside if there was room for it.
-    pub(crate) fn observe(&self, over: Load, arrived: bool) {
-        let mut after = Afterwards::default();
-        let close = {
+    /// Sends without waiting.
+    pub(crate) fn try_send(&self, item: Item<M>) -> Result<Sent<M>, SendError<M>> {
+        let mut wakes = Wakes::default();
+        let Delivery { result, change } = self.deliver(item, Instant::now(), &mut wakes);
+        self.follow(change);
+        result
+    }
+
+    /// Sends without waiting, and without waking or ending anything: what follows from it is for the caller to
+    /// [`follow`](Self::follow), without the locks that it may hold.
+    pub(crate) fn deliver(&self, item: Item<M>, at: Instant, wakes: &mut Wakes) -> Delivery<M> {
+        let is_urgent = item.class == ItemClass::Urgent;
+        let mut state = self.state.lock();
+        // Within the lock, so that the level follows the depth in the order in which it changes.
+        let (result, load) = self.sender.try_send_at(item, at, wakes);
+        if is_urgent {
+            state.has_urgent |= result.is_ok();
+            let writer = if state.awaits_items { state.writer.take() } else { None };
+            return Delivery { result, change: Change { writer, ..Change::default() } };
+        }
+        let change = match over(&result) {
+            Some(over) => state.observe_arrival(&self.config, load, over, self.config.at(at)),
+            None => Change::default(),
+        };
+        Delivery { result, change }
+    }
+
+    /// Takes note of what became of a message that was sent past [`deliver`](Self::deliver), because it waited for room.
+    pub(crate) fn arrived(&self, class: ItemClass, result: &Result<Sent<M>, SendError<M>>) {
+        let change = {
             let mut state = self.state.lock();
-            // Within the lock, so that no pause ends before it began.
-            let now = self.config.now();
-            // Within the lock, so that the level follows the depth in the order in which it is seen to change.
-            let load = self.queue().load_besides_urgent();
-            after._resumed = state.mark(&self.config, load, now);
-            let was = (state.lag, state.slow);
-            let exceeded = self.judge(&mut state, load, over, now);
-            if (arrived && state.awaits_items) || was != (state.lag, state.slow) || exceeded {
-                after.writer = state.writer.take();
-            }
-            exceeded
-        };
-        if close {
-            self.discard();
-        }
-        drop(after);
-    }
-
-    /// Decides whether this is the moment to disconnect the peer, and has it so.
-    fn judge(&self, state: &mut State, load: Load, over: Load, now: Timestamp) -> bool {
-        let depth = Depth {
-            messages: (load.items as u64).saturating_add(over.items as u64),
-            bytes: load.weight.saturating_add(over.weight),
-        };
-        let exceeded = self.config.slow.update(&mut state.lag, depth, now);
-        self.act(state, exceeded, now)
-    }
-
-    fn act(&self, state: &mut State, exceeded: Option<Exceeded>, now: Timestamp) -> bool {
-        let Some(exceeded) = exceeded else {
-            if state.slow == Slow::LetBe {
-                state.slow = Slow::Within;
-            }
-            return false;
-        };
-        match &self.config.when_slow {
-            WhenSlow::Close(close) => state.end(&self.config, Why::Slow(exceeded), close.clone(), now),
-            WhenSlow::Ask(_) => {
-                if state.slow == Slow::Within {
-                    state.slow = Slow::Noticed(exceeded);
+            match (class, over(result)) {
+                (ItemClass::Urgent, _) => {
+                    state.has_urgent |= result.is_ok();
+                    let writer = if state.awaits_items { state.writer.take() } else { None };
+                    Change { writer, ..Change::default() }
                 }
-                false
+                (_, Some(over)) => {
+                    // Within the lock, so that no pause ends before it began.
+                    let now = self.config.now();
+                    state.observe_arrival(&self.config, self.queue().load_besides_urgent(), over, now)
+                }
+                (_, None) => return,
             }
+        };
+        self.follow(change);
+    }
+
+    /// Does what follows from a change of the depth.
+    pub(crate) fn follow(&self, change: Change) {
+        if change.ends {
+            self.begin_to_end(true);
         }
+        wake(change.writer);
+        drop(change.resumed);
+    }
+
+    /// Takes note that the queue is emptier.
+    fn emptied(&self) {
+        let change = {
+            let mut state = self.state.lock();
+            let now = self.config.now();
+            state.observe(&self.config, self.queue().load_besides_urgent(), Load::ZERO, now)
+        };
+        self.follow(change);
     }
 
     /// Looks whether time alone has made the peer too slow, and asks the callback where there is one.
-    pub(crate) fn look(&self) -> Option<Ending> {
-        let now = self.config.now();
-        let (close, noticed) = {
+    pub(crate) fn look(&self, now: Timestamp) -> Option<Ending> {
+        let (ends, noticed) = {
             let mut state = self.state.lock();
-            let overdue = self.config.slow.overdue(&state.lag, now);
-            let close = overdue.is_some() && self.act(&mut state, overdue, now);
-            let noticed = match state.slow {
-                Slow::Noticed(exceeded) => {
-                    state.slow = Slow::LetBe;
-                    Some(exceeded)
-                }
-                Slow::Within | Slow::LetBe => None,
-            };
-            (close, noticed)
+            let ends = state.overdue(&self.config, now);
+            (ends, state.take_noticed())
         };
-        if close {
-            self.discard();
+        if ends {
+            self.begin_to_end(true);
         }
         if let (Some(exceeded), WhenSlow::Ask(decide)) = (noticed, &self.config.when_slow)
             && let Some(close) = decide(exceeded)
@@ -220,73 +157,99 @@ impl<M> Shared<M> {
             (state.end(&self.config, why, close, now), state.writer.take())
         };
         if began {
-            self.queue().close();
-            if why != Why::Asked {
-                self.discard();
-            }
+            self.begin_to_end(why != Why::Asked);
         }
         wake(writer);
     }
 
-    /// Admits nothing more, and drops what is inside.
-    pub(crate) fn discard(&self) {
+    /// Admits nothing more, and leaves what this is a part of, before the slow part of ending; drops what is inside where it is not
+    /// to be written any more.
+    fn begin_to_end(&self, discards: bool) {
         self.queue().close();
+        if let Some(seat) = &self.seat {
+            seat.leave();
+        }
+        if discards {
+            self.discard();
+        }
+    }
+
+    /// Drops what is inside.
+    pub(crate) fn discard(&self) {
         let discarded: Vec<Item<M>> = self.queue().discard();
+        self.state.lock().has_urgent = false;
         drop(discarded);
-        self.observe(Load::ZERO, false);
+        self.emptied();
     }
 
     /// Takes note that nobody writes any more: what is inside will not leave, and the producer is not to wait for it.
     pub(crate) fn ended(&self) {
-        self.discard();
+        self.begin_to_end(true);
         let unused = {
             let mut state = self.state.lock();
             state.ended = true;
             state.writer.take()
         };
         drop(unused);
+        if let Some(seat) = &self.seat {
+            seat.left();
+        }
     }
 
     /// Registers the task that writes, unless something has happened that it has not seen.
     pub(crate) fn park(&self, context: &Context<'_>, awaits_items: bool, seen_ending: bool) -> Parked {
-        let waker = context.waker().clone();
+        let mut waker = None;
         let _replaced;
         let mut state = self.state.lock();
-        let unseen = (state.ending.is_some() && !seen_ending) || matches!(state.slow, Slow::Noticed(_));
-        if unseen || (awaits_items && self.has_next(&state)) {
+        if state.writer.as_ref().is_none_or(|registered| !registered.will_wake(context.waker())) {
+            // Cloned without the lock: that is foreign code.
+            drop(state);
+            waker = Some(context.waker().clone());
+            state = self.state.lock();
+        }
+        let unseen = (state.ending.is_some() && !seen_ending) || state.has_noticed();
+        if unseen || (awaits_items && state.has_next()) {
             return Parked::LookAgain;
         }
-        _replaced = state.writer.replace(waker);
+        _replaced = waker.and_then(|waker| state.writer.replace(waker));
         state.awaits_items = awaits_items;
-        let watched = state.slow == Slow::Within && state.ending.is_none();
-        let deadline = if watched { self.config.slow.deadline(&state.lag) } else { None };
-        drop(state);
-        Parked::Until(deadline)
+        Parked::Until(state.overdue_at(&self.config))
     }
 
     /// Whether the transport is to be given anything.
-    pub(crate) fn has_something(&self) -> bool {
-        self.has_next(&self.state.lock())
-    }
-
-    fn has_next(&self, state: &State) -> bool {
-        let load = self.queue().load();
-        let ready = if state.held_by_peer { load.items > self.queue().load_besides_urgent().items } else { load.items > 0 };
-        ready || state.told != state.level()
+    pub(crate) fn has_next(&self) -> bool {
+        self.state.lock().has_next()
     }
 
     /// Returns what the peer is to be told of the flow now, once.
     pub(crate) fn take_signal(&self) -> Option<Signal> {
-        let mut state = self.state.lock();
-        let level = state.level();
-        if mem::replace(&mut state.told, level) == level {
-            return None;
-        }
-        Some(if level == Level::High { Signal::Pause } else { Signal::Resume })
+        self.state.lock().take_signal()
     }
 
-    pub(crate) fn is_held_by_peer(&self) -> bool {
-        self.state.lock().held_by_peer
+    /// Takes out the next urgent message.
+    pub(crate) fn take_urgent(&self, receiver: &mut Receiver<M>) -> Option<M> {
+        let mut state = self.state.lock();
+        if !state.has_urgent {
+            return None;
+        }
+        let urgent = receiver.try_recv_urgent();
+        state.has_urgent = urgent.is_some();
+        urgent.map(|item| item.value)
+    }
+
+    /// Takes out the next message, unless the peer wants none.
+    pub(crate) fn take_data(&self, receiver: &mut Receiver<M>, now: Timestamp) -> Option<Received<M>> {
+        let mut wakes = Wakes::default();
+        let (received, change) = {
+            let mut state = self.state.lock();
+            if state.held_by_peer {
+                return None;
+            }
+            let (received, load) = receiver.try_recv_with(&mut wakes);
+            (received, state.observe(&self.config, load, Load::ZERO, now))
+        };
+        self.follow(change);
+        received.ok()
     }
 
     pub(crate) fn hold_for_peer(&self, held: bool) {
@@ -298,6 +261,11 @@ impl<M> Shared<M> {
         wake(writer);
     }
 
+    /// Takes note of how full that is which the peer has sent. Called by the task that writes.
+    pub(crate) fn set_inbound(&self, level: Level) {
+        self.state.lock().inbound = level;
+    }
+
     /// Whether an urgent message had better be sent now: there is room for it, or there never will be.
     pub(crate) fn has_room_for_urgent(&self, message: &M) -> bool {
         let (all, others, reserve) = (self.queue().load(), self.queue().load_besides_urgent(), self.config.reserve);
@@ -306,30 +274,10 @@ impl<M> Shared<M> {
         added > reserve.weight || (items < reserve.items && added <= reserve.weight.saturating_sub(weight))
     }
 
-    pub(crate) fn send_urgent(&self, message: M) -> Result<Sent<M>, SendError<M>> {
-        let weight = self.config.weigh(&message);
-        let result = self.sender.try_send(Item::new(message).weight(weight).class(ItemClass::Urgent));
-        self.wake_writer();
-        result
-    }
-
-    /// Wakes the task that writes because of what is urgent.
-    pub(crate) fn wake_writer(&self) {
-        let writer = {
-            let mut state = self.state.lock();
-            if state.awaits_items { state.writer.take() } else { None }
-        };
-        wake(writer);
-    }
-
     /// Takes note of a write: so many messages flushed, begun at that time.
     pub(crate) fn wrote(&self, messages: u64, began: Timestamp) {
         let took = self.config.now().nanos_since(began);
-        let mut state = self.state.lock();
-        state.written += messages;
-        state.writes += 1;
-        state.write_total = state.write_total.saturating_add(took);
-        state.write_max = state.write_max.max(took);
+        self.state.lock().wrote(messages, took);
     }
 
     pub(crate) fn handle_came(&self) {
@@ -357,78 +305,23 @@ impl<M> Shared<M> {
 
     pub(crate) fn numbers(&self) -> Numbers {
         let state = self.state.lock();
-        // Within the lock: it must not be earlier than when the pause began.
-        let now = if state.level() == Level::High { self.config.now() } else { Timestamp::ORIGIN };
-        let (queue, high) = (self.queue(), state.level() == Level::High);
-        let counts = queue.counts();
-        let gone = counts.delivered + counts.evicted + counts.superseded + counts.discarded;
-        Numbers {
-            messages: counts.sent.saturating_sub(gone),
-            bytes: queue.load().weight,
-            oldest: queue.oldest_age(),
-            paused: high,
-            paused_for: Duration::from_nanos(state.paused_for.wrapping_add(now.as_nanos())),
-            held_by_peer: state.held_by_peer,
-            closed: queue.is_closed(),
-            sent: counts.sent,
-            written: state.written,
-            in_flight: counts.delivered.saturating_sub(state.written),
-            dropped: Dropped {
-                evicted: counts.evicted,
-                superseded: counts.superseded,
-                refused: counts.refused,
-                discarded: counts.discarded,
-            },
-            writes: state.writes,
-            write_mean: Duration::from_nanos(state.write_total.checked_div(state.writes).unwrap_or(0)),
-            write_max: Duration::from_nanos(state.write_max),
-        }
+        let queue = self.queue();
+        // Within the lock: it must not be earlier than when a pause began.
+        let numbers = state.numbers(queue.counts(), self.config.now());
+        Numbers { bytes: queue.load().weight, oldest: queue.oldest_age(), closed: queue.is_closed(), ..numbers }
     }
 }
 
-impl State {
-    /// Above the high mark of either, until below the low one of both.
-    fn level(&self) -> Level {
-        if self.messages == Level::Low { self.bytes } else { Level::High }
-    }
-
-    /// Moves the marks, and the producer's flow with them. Returns who has waited for it to resume.
-    fn mark<M>(&mut self, config: &Config<M>, load: Load, now: Timestamp) -> Awakened {
-        let before = self.level();
-        config.message_marks.update(&mut self.messages, load.items as u64);
-        config.byte_marks.update(&mut self.bytes, load.weight);
-        match (before, self.level()) {
-            (Level::Low, Level::High) => {
-                self.paused_for = self.paused_for.wrapping_sub(now.as_nanos());
-                if let Some(flow) = &config.flow {
-                    flow.add_pause();
-                }
-            }
-            (Level::High, Level::Low) => {
-                self.paused_for = self.paused_for.wrapping_add(now.as_nanos());
-                if let Some(flow) = &config.flow {
-                    return flow.remove_pause();
-                }
-            }
-            (Level::Low, Level::Low) | (Level::High, Level::High) => {}
-        }
-        Awakened::default()
-    }
-
-    /// Returns whether this is how it ends: nothing else has ended it before, or only a wish that can wait.
-    fn end<M>(&mut self, config: &Config<M>, why: Why, close: Close, now: Timestamp) -> bool {
-        let outranked = self.ending.as_ref().is_none_or(|ending| ending.why == Why::Asked && why != Why::Asked);
-        if outranked {
-            let by = self.ending.as_ref().map_or(now.saturating_add(config.close_within), |ending| ending.by);
-            self.ending = Some(Box::new(Ending { why, close, by }));
-        }
-        outranked
-    }
-}
-
-impl Drop for Afterwards {
-    fn drop(&mut self) {
-        wake(self.writer.take());
+/// Returns what would be inside beside what is, if there was room for it; `None` if the message says nothing of the peer: too heavy
+/// for an empty outbox, or too late.
+fn over<M>(result: &Result<Sent<M>, SendError<M>>) -> Option<Load> {
+    match result {
+        Ok(sent) => Some(sent.iter().fold(Load::ZERO, |over, displaced| match displaced {
+            Displaced::Evicted(item) => more(over, item.weight),
+            Displaced::Superseded(_) => over,
+        })),
+        Err(SendError { item, reason: Refused::Full, .. }) => Some(more(Load::ZERO, item.weight)),
+        Err(_) => None,
     }
 }
 

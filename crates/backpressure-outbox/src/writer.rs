@@ -9,7 +9,8 @@ use pin_project::pin_project;
 
 use crate::alarm::Alarm;
 use crate::feed::{Feed, Next};
-use crate::shared::{Ending, Parked, Why};
+use crate::shared::Parked;
+use crate::state::{Ending, Why};
 use crate::{Ended, Frames};
 
 #[pin_project]
@@ -123,12 +124,12 @@ impl<M, F> Writer<M, F> {
     }
 
     /// Moves on where somebody has decided that this ends.
-    fn look(self: Pin<&mut Self>) {
+    fn look(self: Pin<&mut Self>, now: Timestamp) {
         let this = self.project();
         if !matches!(this.phase, Phase::Open | Phase::Draining(_)) {
             return;
         }
-        if let Some(ending) = this.feed.shared().look() {
+        if let Some(ending) = this.feed.shared().look(now) {
             *this.phase = if ending.why == Why::Asked { Phase::Draining(ending) } else { Phase::LastWords(ending) };
         }
     }
@@ -141,8 +142,9 @@ impl<M, F: Frames<M>> Writer<M, F> {
         S: Sink<F::Frame>,
     {
         loop {
-            self.as_mut().look();
-            let stop = match self.as_mut().write(sink.as_mut(), context) {
+            let now = self.feed.shared().config.now();
+            self.as_mut().look(now);
+            let stop = match self.as_mut().write(sink.as_mut(), now, context) {
                 Ok(stop) => stop,
                 Err(error) => return Poll::Ready(self.failed(error)),
             };
@@ -165,13 +167,18 @@ impl<M, F: Frames<M>> Writer<M, F> {
         }
     }
 
-    fn write<S>(mut self: Pin<&mut Self>, mut sink: Pin<&mut S>, context: &mut Context<'_>) -> Result<Stop, S::Error>
+    fn write<S>(
+        mut self: Pin<&mut Self>,
+        mut sink: Pin<&mut S>,
+        now: Timestamp,
+        context: &mut Context<'_>,
+    ) -> Result<Stop, S::Error>
     where
         S: Sink<F::Frame>,
     {
         let step = match self.phase {
-            Phase::Open => return self.write_messages(sink, context),
-            Phase::Draining(_) => match self.as_mut().write_messages(sink.as_mut(), context)? {
+            Phase::Open => return self.write_messages(sink, now, context),
+            Phase::Draining(_) => match self.as_mut().write_messages(sink.as_mut(), now, context)? {
                 Stop::Idle => self.as_mut().write_last_words(sink, context)?,
                 stop => return Ok(stop),
             },
@@ -183,7 +190,12 @@ impl<M, F: Frames<M>> Writer<M, F> {
     }
 
     /// Writes until there is nothing to write, and flushes then; in batches, so that no frame waits for ever to be flushed.
-    fn write_messages<S>(mut self: Pin<&mut Self>, mut sink: Pin<&mut S>, context: &mut Context<'_>) -> Result<Stop, S::Error>
+    fn write_messages<S>(
+        mut self: Pin<&mut Self>,
+        mut sink: Pin<&mut S>,
+        now: Timestamp,
+        context: &mut Context<'_>,
+    ) -> Result<Stop, S::Error>
     where
         S: Sink<F::Frame>,
     {
@@ -206,13 +218,13 @@ impl<M, F: Frames<M>> Writer<M, F> {
                     return Ok(Stop::Idle);
                 }
             }
-            this.batch.began.get_or_insert_with(|| this.feed.shared().config.now());
+            this.batch.began.get_or_insert(now);
             let Poll::Ready(ready) = sink.as_mut().poll_ready(context) else {
                 return Ok(Stop::Stalled);
             };
             ready?;
             // The message may have been evicted, or discarded, since.
-            if let Some(Next { frame, messages }) = this.feed.next() {
+            if let Some(Next { frame, messages }) = this.feed.next(now) {
                 this.batch.frames += 1;
                 this.batch.messages += messages;
                 sink.as_mut().start_send(frame)?;
