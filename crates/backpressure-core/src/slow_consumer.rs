@@ -68,6 +68,8 @@ pub enum Exceeded {
     Hard,
     /// The soft one, for longer than it may.
     Soft,
+    /// A budget that it shares with others, of whom it was the one with the most. No [`SlowConsumer`] says so.
+    Budget,
 }
 
 impl SlowConsumer {

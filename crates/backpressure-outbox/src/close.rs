@@ -33,6 +33,10 @@ impl Close {
     pub const GOING_AWAY: Self = Self::fixed(1001, "going away");
     /// 1008, a violation of policy: the peer reads too slowly. What slow consumers are told by default.
     pub const SLOW: Self = Self::fixed(1008, "reads too slowly");
+    /// 1012, service restart: this server goes down for a moment, and the client is to come back. What a hub that drains says.
+    pub const RESTART: Self = Self::fixed(1012, "service restart");
+    /// 1009: the peer has sent a message that is too big to be taken.
+    pub const TOO_BIG: Self = Self::fixed(1009, "message too big");
     /// 1013, try again later: this server is overloaded.
     pub const OVERLOADED: Self = Self::fixed(1013, "overloaded, try again later");
     /// 1001: the peer has not answered for too long. It will hardly read this.

@@ -1,5 +1,6 @@
 //! Drives an outbox and what comes back, over one socket.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,16 +14,17 @@ use futures_sink::Sink;
 use pin_project::pin_project;
 
 use crate::alarm::Alarm;
+use crate::inbox::Reading;
 use crate::run::panic_after_the_end;
 use crate::shared::Shared;
 use crate::state::Why;
 use crate::writer::Writer;
-use crate::{Close, Ended, Frames};
+use crate::{Close, Ended, Frames, Intake};
 
 /// What follows from something that the peer has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Inbound<M> {
+pub enum Inbound<M, I = Infallible> {
     /// Nothing, for the outbox.
     Ignore,
     /// An answer, ahead of all data: it is sent as [`ItemClass::Urgent`](backpressure_queue::ItemClass::Urgent).
@@ -30,6 +32,8 @@ pub enum Inbound<M> {
     /// While the reserve has no room for it, nothing more is read: a peer that asks without reading the answers is not asked after. An
     /// answer that is too heavy for the reserve is lost, and counted as refused.
     Reply(M),
+    /// A message for the application: it goes to the [`Inbox`](crate::Inbox) of the connection.
+    Deliver(I),
     /// The peer wants no data for now, as with [`Outbox::hold`](crate::Outbox::hold).
     Pause,
     /// The peer wants its data again, as with [`Outbox::release`](crate::Outbox::release).
@@ -58,7 +62,7 @@ pub enum Inbound<M> {
 /// After 64 frames in either direction the other has its turn, and the task yields.
 #[must_use = "nothing is written or read unless this is polled"]
 #[pin_project]
-pub struct Drive<S, M, F, H> {
+pub struct Drive<S, M, F, H, I = Infallible> {
     /// `None` once it has resolved, as the writer.
     #[pin]
     socket: Option<S>,
@@ -67,6 +71,8 @@ pub struct Drive<S, M, F, H> {
     on_message: H,
     /// An answer that waits for room.
     reply: Option<M>,
+    /// `None` where there is no inbox.
+    reading: Option<Pin<Box<Reading<I>>>>,
     pulse: Pulse,
     #[pin]
     alarm: Alarm,
@@ -89,18 +95,19 @@ enum Read<E> {
     Ended(Result<(), E>),
 }
 
-impl<S, M, F, H> Drive<S, M, F, H> {
-    pub(crate) fn new(socket: S, writer: Writer<M, F>, on_message: H) -> Self {
+impl<S, M, F, H, I> Drive<S, M, F, H, I> {
+    pub(crate) fn new(socket: S, writer: Writer<M, F>, intake: Option<Intake<I>>, on_message: H) -> Self {
         let pulse = Pulse { next: None, asked: false, heard: false, missed: 0 };
-        Self { socket: Some(socket), writer: Some(writer), on_message, reply: None, pulse, alarm: Alarm::default() }
+        let reading = intake.map(|intake| Box::pin(Reading::new(intake)));
+        Self { socket: Some(socket), writer: Some(writer), on_message, reply: None, reading, pulse, alarm: Alarm::default() }
     }
 }
 
-impl<S, M, F, H, T, E> Drive<S, M, F, H>
+impl<S, M, F, H, T, E, I> Drive<S, M, F, H, I>
 where
     S: Stream<Item = Result<T, E>> + Sink<F::Frame, Error = E>,
     F: Frames<M>,
-    H: FnMut(T) -> Inbound<M>,
+    H: FnMut(T) -> Inbound<M, I>,
 {
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended<E>> {
         loop {
@@ -142,8 +149,17 @@ where
         };
         let shared = writer.feed.shared();
         for _ in 0..MAX_READS {
-            if !writer.is_leaving() && !answered(shared, this.reply) {
-                return Read::Nothing;
+            if !writer.is_leaving() {
+                if !answered(shared, this.reply) {
+                    return Read::Nothing;
+                }
+                if let Some(reading) = this.reading
+                    && reading.as_mut().poll_ready(shared, context).is_pending()
+                {
+                    // It is not the peer's fault that nothing is heard of it.
+                    this.pulse.heard = true;
+                    return Read::Nothing;
+                }
             }
             let message = match socket.as_mut().poll_next(context) {
                 Poll::Pending => return Read::Nothing,
@@ -155,9 +171,17 @@ where
             if writer.is_leaving() {
                 continue;
             }
+            if let Some(reading) = this.reading {
+                reading.as_mut().count(shared);
+            }
             match (this.on_message)(message) {
                 Inbound::Ignore => {}
                 Inbound::Reply(reply) => *this.reply = Some(reply),
+                Inbound::Deliver(message) => match this.reading {
+                    Some(reading) => reading.as_mut().deliver(message, shared),
+                    // Only with an inbox is there anything to deliver: without one, `I` has no values.
+                    None => drop(message),
+                },
                 Inbound::Pause => shared.hold_for_peer(true),
                 Inbound::Resume => shared.hold_for_peer(false),
                 Inbound::Close(close) => shared.end(Why::Asked, close),
@@ -201,11 +225,11 @@ impl Pulse {
     }
 }
 
-impl<S, M, F, H, T, E> Future for Drive<S, M, F, H>
+impl<S, M, F, H, T, E, I> Future for Drive<S, M, F, H, I>
 where
     S: Stream<Item = Result<T, E>> + Sink<F::Frame, Error = E>,
     F: Frames<M>,
-    H: FnMut(T) -> Inbound<M>,
+    H: FnMut(T) -> Inbound<M, I>,
 {
     type Output = Ended<E>;
 
@@ -214,11 +238,13 @@ where
         let mut this = self.project();
         this.socket.set(None);
         this.writer.set(None);
+        // Ends the inbox.
+        *this.reading = None;
         Poll::Ready(ended)
     }
 }
 
-impl<S, M, F, H> fmt::Debug for Drive<S, M, F, H> {
+impl<S, M, F, H, I> fmt::Debug for Drive<S, M, F, H, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let numbers = self.writer.as_ref().map(|writer| writer.feed.shared().numbers());
         f.debug_struct("Drive").field("numbers", &numbers).finish_non_exhaustive()

@@ -34,6 +34,7 @@ impl<E> fmt::Display for Ended<E> {
             Self::CutOff => f.write_str("closed by this side, before everything was written"),
             Self::ByPeer => f.write_str("closed by the peer"),
             Self::Slow(Exceeded::Hard) => f.write_str("the peer is too far behind"),
+            Self::Slow(Exceeded::Budget) => f.write_str("the peer was the furthest behind of those who share a budget"),
             Self::Slow(_) => f.write_str("the peer has been behind for too long"),
             Self::Silent { missed } => write!(f, "the peer has missed {missed} heartbeats"),
             Self::Transport(_) => f.write_str("the transport has failed"),

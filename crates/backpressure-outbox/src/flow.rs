@@ -125,6 +125,12 @@ impl Flow {
 #[derive(Default)]
 pub(crate) struct Awakened(Vec<(u64, Waker)>);
 
+impl Awakened {
+    pub(crate) const fn is_nobody(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Drop for Awakened {
     fn drop(&mut self) {
         for (_, waker) in self.0.drain(..) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Close;
+use crate::{Close, Signal};
 
 /// Makes frames of the transport from messages, signals and last words: all that an outbox has to know of a protocol.
 ///
@@ -53,38 +53,10 @@ pub trait Frames<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Control {
-    /// The outbox has become full, or has drained.
+    /// The outbox has become full or has drained, or so has the [`Inbox`](crate::Inbox), if there is one. Strictly alternating.
     Flow(Signal),
     /// The peer is to give a sign of life.
     Ping,
-}
-
-/// Tells a peer that its outbox has become full, or has drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a flow stops and goes")]
-pub enum Signal {
-    /// The high watermark was reached: the peer gets messages later than they are made, and may lose some.
-    Pause,
-    /// The low watermark was reached.
-    Resume,
-}
-
-impl Signal {
-    /// Returns the signal as JSON text: what is sent unless the [`Frames`] choose another encoding.
-    ///
-    /// ```
-    /// use backpressure_outbox::Signal;
-    ///
-    /// assert_eq!(Signal::Pause.as_json(), r#"{"event":"flow.pause","reason":"buffer full"}"#);
-    /// assert_eq!(Signal::Resume.as_json(), r#"{"event":"flow.resume"}"#);
-    /// ```
-    #[must_use]
-    pub const fn as_json(self) -> &'static str {
-        match self {
-            Self::Pause => r#"{"event":"flow.pause","reason":"buffer full"}"#,
-            Self::Resume => r#"{"event":"flow.resume"}"#,
-        }
-    }
 }
 
 /// Makes [`Frames`] of three closures: for data, for control and for the close.

@@ -156,12 +156,15 @@ mod ended;
 mod feed;
 mod flow;
 mod frames;
+mod hub;
+mod inbox;
 mod numbers;
 mod outbox;
 mod outlet;
 mod pulled;
 mod run;
 mod shared;
+mod signal;
 mod state;
 mod sync;
 mod writer;
@@ -173,9 +176,15 @@ pub use close::Close;
 pub use drive::{Drive, Inbound};
 pub use ended::Ended;
 pub use flow::{Flow, Pause, Resumed};
-pub use frames::{Control, Frames, FramesFn, Signal, frames};
+pub use frames::{Control, Frames, FramesFn, frames};
+pub use hub::{
+    Hub, HubBuilder, HubError, HubNumbers, JoinError, Letter, Member, MemberId, MemberNumbers, OverBudget, Published,
+    SubscribeError,
+};
+pub use inbox::{Inbox, InboxBuilder, InboxNumbers, Intake};
 pub use numbers::{Dropped, Numbers};
 pub use outbox::Outbox;
 pub use outlet::Outlet;
 pub use pulled::Pulled;
 pub use run::Run;
+pub use signal::{Signal, obey};

@@ -130,6 +130,10 @@ impl<M> Outbox<M> {
         self.shared.has_ended()
     }
 
+    pub(crate) fn shared(&self) -> Arc<Shared<M>> {
+        Arc::clone(&self.shared)
+    }
+
     /// Returns how the connection is doing.
     #[must_use]
     pub fn numbers(&self) -> Numbers {

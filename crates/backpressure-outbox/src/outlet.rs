@@ -10,7 +10,7 @@ use futures_sink::Sink;
 use crate::feed::{Exit, Feed};
 use crate::shared::Shared;
 use crate::writer::Writer;
-use crate::{Drive, Frames, Inbound, Pulled, Run};
+use crate::{Drive, Frames, Inbound, Intake, Pulled, Run};
 
 /// The end of an [`Outbox`](crate::Outbox) that its messages leave by: to be put to work for one transport.
 ///
@@ -44,7 +44,18 @@ impl<M> Outlet<M> {
         F: Frames<M>,
         H: FnMut(T) -> Inbound<M>,
     {
-        Drive::new(socket, Writer::new(self.feed(frames)), on_message)
+        Drive::new(socket, Writer::new(self.feed(frames)), None, on_message)
+    }
+
+    /// As [`drive`](Self::drive), with an inbox: what `on_message` says is to be [delivered](Inbound::Deliver) goes to the
+    /// application, bounded, at a bounded rate, and the peer is told to pause before that becomes too much.
+    pub fn drive_into<S, F, H, T, E, I>(self, socket: S, frames: F, intake: Intake<I>, on_message: H) -> Drive<S, M, F, H, I>
+    where
+        S: Stream<Item = Result<T, E>> + Sink<F::Frame, Error = E>,
+        F: Frames<M>,
+        H: FnMut(T) -> Inbound<M, I>,
+    {
+        Drive::new(socket, Writer::new(self.feed(frames)), Some(intake), on_message)
     }
 
     /// Makes a stream of frames, for bodies that are pulled: server-sent events, tonic's streams.

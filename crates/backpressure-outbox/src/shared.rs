@@ -164,7 +164,7 @@ impl<M> Shared<M> {
 
     /// Admits nothing more, and leaves what this is a part of, before the slow part of ending; drops what is inside where it is not
     /// to be written any more.
-    fn begin_to_end(&self, discards: bool) {
+    pub(crate) fn begin_to_end(&self, discards: bool) {
         self.queue().close();
         if let Some(seat) = &self.seat {
             seat.leave();
