@@ -209,6 +209,10 @@ impl Pulse {
     /// Returns whether it is time to ask the peer, and ends the outbox once it has not answered too often.
     fn poll<M>(&mut self, shared: &Shared<M>, mut alarm: Pin<&mut Alarm>, context: &mut Context<'_>) -> bool {
         let config = &shared.config;
+        if config.heartbeat.every == u64::MAX {
+            // No timer either: it would want a runtime.
+            return false;
+        }
         let mut ask = false;
         loop {
             let next = *self.next.get_or_insert_with(|| config.now().saturating_add(config.heartbeat.every));

@@ -176,9 +176,9 @@ async fn over_the_budget_the_heaviest_goes_first_and_only_as_many_as_it_takes() 
     let hub: Hub<String, String> = Hub::builder(String::len).max_bytes(10_000).build().unwrap();
     // Each waits for less than the one before.
     let connections: Vec<_> = (0..4).map(|_| join(&hub, &hub.outbox(), 0)).collect();
-    for number in 0..4 {
+    for (number, connection) in connections.iter().enumerate() {
         let name = number.to_string();
-        connections[number].member.subscribe(name.clone()).unwrap();
+        connection.member.subscribe(name.clone()).unwrap();
         hub.publish(name.as_str(), "x".repeat(4_000 - 1_000 * number)).unwrap();
     }
     assert_eq!(hub.numbers().bytes, 10_000);
@@ -389,7 +389,7 @@ fn bounds_of_nothing_and_outboxes_that_are_wrong_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn what_is_woken_or_dropped_by_a_message_may_use_the_hub() {
     /// A message that publishes another when it is dropped, as a part of somebody's bookkeeping.
-    struct Echo(Option<Hub<u8, Echo>>);
+    struct Echo(Option<Hub<u8, Self>>);
     impl Drop for Echo {
         fn drop(&mut self) {
             if let Some(hub) = self.0.take() {
