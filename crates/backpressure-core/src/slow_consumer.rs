@@ -110,6 +110,12 @@ impl SlowConsumer {
         Ok(self)
     }
 
+    /// Returns the depth up to which nobody is slow, however long it lasts: the lower of the two limits, each in its own measure.
+    #[must_use]
+    pub fn least(&self) -> Depth {
+        Depth { messages: self.soft.messages.min(self.hard.messages), bytes: self.soft.bytes.min(self.hard.bytes) }
+    }
+
     /// Takes note of how much waits now, the message that arrives included, and returns the limit that is exceeded.
     ///
     /// A clock that steps back makes a consumer no slower.

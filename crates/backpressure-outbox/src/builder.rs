@@ -41,6 +41,8 @@ pub(crate) struct Config<M> {
     /// Where they are: right unless `wrong` says why not.
     pub(crate) message_marks: Watermarks,
     pub(crate) byte_marks: Watermarks,
+    /// Below this nobody is told anything, whatever came before.
+    calm: Load,
     wrong: Option<OutboxError>,
     pub(crate) slow: SlowConsumer,
     pub(crate) when_slow: WhenSlow,
@@ -76,7 +78,7 @@ pub(crate) enum WhenSlow {
 impl<M> OutboxBuilder<M> {
     pub(crate) fn new(weigh: impl Fn(&M) -> usize + Send + Sync + 'static) -> Self {
         let bound = Load { items: 50, weight: 1 << 20 };
-        let config = Config {
+        let mut config = Config {
             weigh: Arc::new(weigh),
             bound,
             reserve: Load { items: 8, weight: 1 << 16 },
@@ -85,6 +87,7 @@ impl<M> OutboxBuilder<M> {
             percent: None,
             message_marks: Watermarks::of(bound.items as u64),
             byte_marks: Watermarks::of(bound.weight),
+            calm: Load::ZERO,
             wrong: None,
             slow: SlowConsumer::new(),
             when_slow: WhenSlow::Close(Close::SLOW),
@@ -94,6 +97,7 @@ impl<M> OutboxBuilder<M> {
             heartbeat: Heartbeat { every: nanos(Duration::from_secs(30)), misses: 2 },
             origin: Instant::now(),
         };
+        config.wrong = config.place_marks().err();
         Self { config: Arc::new(config) }
     }
 
@@ -226,7 +230,19 @@ impl<M> Config<M> {
             None => Ok(Watermarks::of(capacity)),
         };
         (self.message_marks, self.byte_marks) = (mark(self.bound.items as u64)?, mark(self.bound.weight)?);
+        let slow_from = self.slow.least();
+        let messages = self.message_marks.high().min(slow_from.messages.saturating_add(1));
+        self.calm = Load {
+            items: usize::try_from(messages).unwrap_or(usize::MAX),
+            weight: self.byte_marks.high().min(slow_from.bytes.saturating_add(1)),
+        };
         Ok(())
+    }
+
+    /// Whether a connection with that much is to be told nothing, and is not slow.
+    #[inline]
+    pub(crate) const fn is_calm(&self, load: Load) -> bool {
+        load.items < self.calm.items && load.weight < self.calm.weight
     }
 
     pub(crate) fn weigh(&self, message: &M) -> u64 {

@@ -72,9 +72,8 @@ pub struct Drive<S, M, F, H, I = Infallible> {
     /// An answer that waits for room.
     reply: Option<M>,
     /// `None` where there is no inbox.
-    reading: Option<Pin<Box<Reading<I>>>>,
+    reading: Option<Box<Reading<I>>>,
     pulse: Pulse,
-    #[pin]
     alarm: Alarm,
 }
 
@@ -98,7 +97,7 @@ enum Read<E> {
 impl<S, M, F, H, I> Drive<S, M, F, H, I> {
     pub(crate) fn new(socket: S, writer: Writer<M, F>, intake: Option<Intake<I>>, on_message: H) -> Self {
         let pulse = Pulse { next: None, asked: false, heard: false, missed: 0 };
-        let reading = intake.map(|intake| Box::pin(Reading::new(intake)));
+        let reading = intake.map(|intake| Box::new(Reading::new(intake)));
         Self { socket: Some(socket), writer: Some(writer), on_message, reply: None, reading, pulse, alarm: Alarm::default() }
     }
 }
@@ -154,7 +153,7 @@ where
                     return Read::Nothing;
                 }
                 if let Some(reading) = this.reading
-                    && reading.as_mut().poll_ready(shared, context).is_pending()
+                    && reading.poll_ready(shared, context).is_pending()
                 {
                     // It is not the peer's fault that nothing is heard of it.
                     this.pulse.heard = true;
@@ -172,13 +171,13 @@ where
                 continue;
             }
             if let Some(reading) = this.reading {
-                reading.as_mut().count(shared);
+                reading.count(shared);
             }
             match (this.on_message)(message) {
                 Inbound::Ignore => {}
                 Inbound::Reply(reply) => *this.reply = Some(reply),
                 Inbound::Deliver(message) => match this.reading {
-                    Some(reading) => reading.as_mut().deliver(message, shared),
+                    Some(reading) => reading.deliver(message, shared),
                     // Only with an inbox is there anything to deliver: without one, `I` has no values.
                     None => drop(message),
                 },
@@ -207,7 +206,7 @@ fn answered<M>(shared: &Shared<M>, reply: &mut Option<M>) -> bool {
 
 impl Pulse {
     /// Returns whether it is time to ask the peer, and ends the outbox once it has not answered too often.
-    fn poll<M>(&mut self, shared: &Shared<M>, mut alarm: Pin<&mut Alarm>, context: &mut Context<'_>) -> bool {
+    fn poll<M>(&mut self, shared: &Shared<M>, alarm: &mut Alarm, context: &mut Context<'_>) -> bool {
         let config = &shared.config;
         if config.heartbeat.every == u64::MAX {
             // No timer either: it would want a runtime.
@@ -216,7 +215,7 @@ impl Pulse {
         let mut ask = false;
         loop {
             let next = *self.next.get_or_insert_with(|| config.now().saturating_add(config.heartbeat.every));
-            if !alarm.as_mut().poll(context, Some(next), |at| config.instant(at)) {
+            if !alarm.poll(context, Some(next), |at| config.instant(at)) {
                 return ask;
             }
             self.next = None;

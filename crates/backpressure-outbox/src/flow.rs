@@ -129,12 +129,20 @@ impl Awakened {
     pub(crate) const fn is_nobody(&self) -> bool {
         self.0.is_empty()
     }
+
+    #[inline(never)]
+    fn wake(&mut self) {
+        for (_, waker) in std::mem::take(&mut self.0) {
+            waker.wake();
+        }
+    }
 }
 
 impl Drop for Awakened {
+    #[inline]
     fn drop(&mut self) {
-        for (_, waker) in self.0.drain(..) {
-            waker.wake();
+        if !self.is_nobody() {
+            self.wake();
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::Frames;
 use crate::alarm::Alarm;
 use crate::feed::{Feed, Next};
 use crate::shared::Parked;
-use crate::state::Why;
+use crate::state::{Why, Write};
 
 /// The frames of an outbox, pulled one by one: for bodies. [`Outlet::into_stream`](crate::Outlet::into_stream) makes one.
 ///
@@ -40,7 +40,6 @@ pub struct Pulled<M, F> {
     feed: Option<Feed<M, F>>,
     /// The messages that were pulled last, and when.
     pulled: Option<(u64, Timestamp)>,
-    #[pin]
     alarm: Alarm,
 }
 
@@ -54,19 +53,19 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
     type Item = F::Frame;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Frame>> {
-        let mut this = self.project();
+        let this = self.project();
         let Some(feed) = this.feed else {
             return Poll::Ready(None);
         };
         if let Some((messages, since)) = this.pulled.take() {
-            feed.shared().wrote(messages, since);
+            let took = feed.shared().config.now().nanos_since(since);
+            feed.shared().wrote(Write { messages, took });
         }
         loop {
-            let now = feed.shared().config.now();
-            let ending = feed.shared().look(now);
-            let next = if ending.as_ref().is_none_or(|ending| ending.why == Why::Asked) { feed.next(now) } else { None };
+            let ending = if feed.peek() { feed.shared().look() } else { None };
+            let next = if ending.as_ref().is_none_or(|ending| ending.why == Why::Asked) { feed.next() } else { None };
             if let Some(Next { frame, messages }) = next {
-                *this.pulled = Some((messages, now));
+                *this.pulled = Some((messages, feed.shared().config.now()));
                 return Poll::Ready(Some(frame));
             }
             if let Some(ending) = ending {
@@ -78,7 +77,7 @@ impl<M, F: Frames<M>> Stream for Pulled<M, F> {
                 continue;
             };
             let config = &feed.shared().config;
-            if !this.alarm.as_mut().poll(context, deadline, |at| config.instant(at)) {
+            if !this.alarm.poll(context, deadline, |at| config.instant(at)) {
                 return Poll::Pending;
             }
         }

@@ -9,7 +9,7 @@ use backpressure_queue::{Displaced, Item, ItemClass, Load, Queue, Received, Rece
 use tokio::time::Instant;
 
 use crate::builder::{Config, WhenSlow};
-use crate::state::{Change, Ending, State, Why};
+use crate::state::{Change, Ending, State, Why, Write};
 use crate::sync::Mutex;
 use crate::{Close, Numbers, Signal};
 
@@ -37,6 +37,22 @@ pub(crate) enum Parked {
     Until(Option<Timestamp>),
     /// Something has happened since it looked.
     LookAgain,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Peek {
+    /// Whether the transport is to be given anything.
+    pub(crate) has_next: bool,
+    /// Whether there is more to know than that.
+    pub(crate) wants_a_look: bool,
+}
+
+/// What comes next for the peer.
+pub(crate) enum Outgoing<M> {
+    Signal(Signal),
+    Urgent(M),
+    Data(Received<M>),
 }
 
 /// What became of a message, and what is left to do without any lock.
@@ -85,7 +101,7 @@ impl<M> Shared<M> {
             return Delivery { result, change: Change { writer, ..Change::default() } };
         }
         let change = match over(&result) {
-            Some(over) => state.observe_arrival(&self.config, load, over, self.config.at(at)),
+            Some(over) => state.observe_arrival(&self.config, load, over, || self.config.at(at)),
             None => Change::default(),
         };
         Delivery { result, change }
@@ -102,9 +118,7 @@ impl<M> Shared<M> {
                     Change { writer, ..Change::default() }
                 }
                 (_, Some(over)) => {
-                    // Within the lock, so that no pause ends before it began.
-                    let now = self.config.now();
-                    state.observe_arrival(&self.config, self.queue().load_besides_urgent(), over, now)
+                    state.observe_arrival(&self.config, self.queue().load_besides_urgent(), over, || self.config.now())
                 }
                 (_, None) => return,
             }
@@ -112,27 +126,29 @@ impl<M> Shared<M> {
         self.follow(change);
     }
 
-    /// Does what follows from a change of the depth.
+    /// Does what follows from a change of the depth: most often nothing.
+    #[inline]
     pub(crate) fn follow(&self, change: Change) {
-        if change.ends {
+        let Change { writer, resumed, ends } = change;
+        if ends {
             self.begin_to_end(true);
         }
-        wake(change.writer);
-        drop(change.resumed);
+        wake(writer);
+        drop(resumed);
     }
 
     /// Takes note that the queue is emptier.
     fn emptied(&self) {
         let change = {
             let mut state = self.state.lock();
-            let now = self.config.now();
-            state.observe(&self.config, self.queue().load_besides_urgent(), Load::ZERO, now)
+            state.observe(&self.config, self.queue().load_besides_urgent(), Load::ZERO, || self.config.now())
         };
         self.follow(change);
     }
 
     /// Looks whether time alone has made the peer too slow, and asks the callback where there is one.
-    pub(crate) fn look(&self, now: Timestamp) -> Option<Ending> {
+    pub(crate) fn look(&self) -> Option<Box<Ending>> {
+        let now = self.config.now();
         let (ends, noticed) = {
             let mut state = self.state.lock();
             let ends = state.overdue(&self.config, now);
@@ -146,7 +162,7 @@ impl<M> Shared<M> {
         {
             self.end(Why::Slow(exceeded), close);
         }
-        self.state.lock().ending.as_deref().cloned()
+        self.state.lock().ending.clone()
     }
 
     /// Has this end. The first reason stays.
@@ -198,27 +214,23 @@ impl<M> Shared<M> {
 
     /// Registers the task that writes, unless something has happened that it has not seen.
     pub(crate) fn park(&self, context: &Context<'_>, awaits_items: bool, seen_ending: bool) -> Parked {
-        let mut waker = None;
+        // Cloned and dropped without the lock: that is foreign code.
+        let waker = context.waker().clone();
         let _replaced;
         let mut state = self.state.lock();
-        if state.writer.as_ref().is_none_or(|registered| !registered.will_wake(context.waker())) {
-            // Cloned without the lock: that is foreign code.
-            drop(state);
-            waker = Some(context.waker().clone());
-            state = self.state.lock();
-        }
         let unseen = (state.ending.is_some() && !seen_ending) || state.has_noticed();
         if unseen || (awaits_items && state.has_next()) {
             return Parked::LookAgain;
         }
-        _replaced = waker.and_then(|waker| state.writer.replace(waker));
+        _replaced = state.writer.replace(waker);
         state.awaits_items = awaits_items;
         Parked::Until(state.overdue_at(&self.config))
     }
 
-    /// Whether the transport is to be given anything.
-    pub(crate) fn has_next(&self) -> bool {
-        self.state.lock().has_next()
+    /// Returns what there is to do for the task that writes.
+    pub(crate) fn peek(&self) -> Peek {
+        let state = self.state.lock();
+        Peek { has_next: state.has_next(), wants_a_look: state.wants_a_look() }
     }
 
     /// Returns what the peer is to be told of the flow now, once.
@@ -237,19 +249,29 @@ impl<M> Shared<M> {
         urgent.map(|item| item.value)
     }
 
-    /// Takes out the next message, unless the peer wants none.
-    pub(crate) fn take_data(&self, receiver: &mut Receiver<M>, now: Timestamp) -> Option<Received<M>> {
+    /// Takes out what comes next: a signal, what is urgent, or a message, unless the peer wants none. Returns also whether there is
+    /// more.
+    pub(crate) fn take_next(&self, receiver: &mut Receiver<M>) -> (Option<Outgoing<M>>, bool) {
         let mut wakes = Wakes::default();
-        let (received, change) = {
-            let mut state = self.state.lock();
-            if state.held_by_peer {
-                return None;
+        let mut state = self.state.lock();
+        if let Some(signal) = state.take_signal() {
+            return (Some(Outgoing::Signal(signal)), state.has_next());
+        }
+        if state.has_urgent {
+            if let Some(item) = receiver.try_recv_urgent() {
+                return (Some(Outgoing::Urgent(item.value)), true);
             }
-            let (received, load) = receiver.try_recv_with(&mut wakes);
-            (received, state.observe(&self.config, load, Load::ZERO, now))
-        };
+            state.has_urgent = false;
+        }
+        if state.held_by_peer {
+            return (None, false);
+        }
+        let (received, load) = receiver.try_recv_with(&mut wakes);
+        let change = state.observe(&self.config, load, Load::ZERO, || self.config.now());
+        let has_next = state.has_next();
+        drop(state);
         self.follow(change);
-        received.ok()
+        (received.ok().map(Outgoing::Data), has_next)
     }
 
     pub(crate) fn hold_for_peer(&self, held: bool) {
@@ -274,10 +296,9 @@ impl<M> Shared<M> {
         added > reserve.weight || (items < reserve.items && added <= reserve.weight.saturating_sub(weight))
     }
 
-    /// Takes note of a write: so many messages flushed, begun at that time.
-    pub(crate) fn wrote(&self, messages: u64, began: Timestamp) {
-        let took = self.config.now().nanos_since(began);
-        self.state.lock().wrote(messages, took);
+    /// Takes note of a write.
+    pub(crate) fn wrote(&self, write: Write) {
+        self.state.lock().wrote(write);
     }
 
     pub(crate) fn handle_came(&self) {

@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// What the peer was told last.
     told: Level,
     slow: Slow,
+    /// Whether there is something to take back when the depth falls: a pause, a lag, a word of the callback.
+    is_strained: bool,
     pub(crate) held_by_peer: bool,
     /// Whether something is in the queue, and something urgent, as far as was seen under the lock.
     has_data: bool,
@@ -72,19 +74,37 @@ enum Slow {
     LetBe,
 }
 
+/// Something that was written and flushed.
+#[derive(Clone, Copy)]
+pub(crate) struct Write {
+    pub(crate) messages: u64,
+    /// For how many nanoseconds the transport made it wait.
+    pub(crate) took: u64,
+}
+
 /// What is to be done without the lock, because the depth has changed.
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) writer: Option<Waker>,
-    pub(crate) resumed: Awakened,
+    /// Boxed, because hardly ever is anybody there: it costs nothing to look.
+    pub(crate) resumed: Option<Box<Awakened>>,
     /// Whether this is the moment at which the connection begins to end.
     pub(crate) ends: bool,
 }
 
 impl State {
-    /// Takes note of how much waits. So much more would if there was room for it.
-    pub(crate) fn observe<M>(&mut self, config: &Config<M>, load: Load, over: Load, now: Timestamp) -> Change {
+    /// Takes note of how much waits. So much more would if there was room for it. The clock is read only where that matters.
+    #[inline]
+    pub(crate) fn observe<M>(&mut self, config: &Config<M>, load: Load, over: Load, now: impl FnOnce() -> Timestamp) -> Change {
         self.has_data = load.items > 0;
+        if !self.is_strained && over == Load::ZERO && config.is_calm(load) {
+            return Change::default();
+        }
+        self.observe_strain(config, load, over, now())
+    }
+
+    #[inline(never)]
+    fn observe_strain<M>(&mut self, config: &Config<M>, load: Load, over: Load, now: Timestamp) -> Change {
         let resumed = self.mark(config, load, now);
         let was = (self.lag, self.slow);
         let depth = Depth {
@@ -93,12 +113,20 @@ impl State {
         };
         let exceeded = config.slow.update(&mut self.lag, depth, now);
         let ends = self.act(config, exceeded, now);
+        self.is_strained = self.level() == Level::High || self.lag != Lag::default() || self.slow != Slow::Within;
         let writer = if ends || was != (self.lag, self.slow) { self.writer.take() } else { None };
         Change { writer, resumed, ends }
     }
 
     /// As [`observe`](Self::observe), for a message that has arrived.
-    pub(crate) fn observe_arrival<M>(&mut self, config: &Config<M>, load: Load, over: Load, now: Timestamp) -> Change {
+    #[inline]
+    pub(crate) fn observe_arrival<M>(
+        &mut self,
+        config: &Config<M>,
+        load: Load,
+        over: Load,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Change {
         let mut change = self.observe(config, load, over, now);
         if self.awaits_items && change.writer.is_none() {
             change.writer = self.writer.take();
@@ -120,6 +148,11 @@ impl State {
 
     pub(crate) const fn has_noticed(&self) -> bool {
         matches!(self.slow, Slow::Noticed(_))
+    }
+
+    /// Whether there is more to know than what is to be written: an end, or a peer that may be too slow.
+    pub(crate) fn wants_a_look(&self) -> bool {
+        self.is_strained || self.ending.is_some()
     }
 
     /// Returns what the callback is to be asked about, once.
@@ -184,7 +217,7 @@ impl State {
     }
 
     /// Moves the marks, and the producer's flow with them. Returns who has waited for it to resume.
-    fn mark<M>(&mut self, config: &Config<M>, load: Load, now: Timestamp) -> Awakened {
+    fn mark<M>(&mut self, config: &Config<M>, load: Load, now: Timestamp) -> Option<Box<Awakened>> {
         let before = self.level();
         config.message_marks.update(&mut self.messages, load.items as u64);
         config.byte_marks.update(&mut self.bytes, load.weight);
@@ -198,21 +231,21 @@ impl State {
             (Level::High, Level::Low) => {
                 self.paused_for = self.paused_for.wrapping_add(now.as_nanos());
                 if let Some(flow) = &config.flow {
-                    return flow.remove_pause();
+                    return Some(flow.remove_pause()).filter(|resumed| !resumed.is_nobody()).map(Box::new);
                 }
             }
             (Level::Low, Level::Low) | (Level::High, Level::High) => {}
         }
-        Awakened::default()
+        None
     }
 
-    /// Takes note of a write: so many messages flushed, in so many nanoseconds.
-    pub(crate) const fn wrote(&mut self, messages: u64, took: u64) {
-        self.written += messages;
+    /// Takes note of a write.
+    pub(crate) const fn wrote(&mut self, write: Write) {
+        self.written += write.messages;
         self.writes += 1;
-        self.write_total = self.write_total.saturating_add(took);
-        if took > self.write_max {
-            self.write_max = took;
+        self.write_total = self.write_total.saturating_add(write.took);
+        if write.took > self.write_max {
+            self.write_max = write.took;
         }
     }
 

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use crate::alarm::Alarm;
 use crate::feed::{Feed, Next};
 use crate::shared::Parked;
-use crate::state::{Ending, Why};
+use crate::state::{Ending, Why, Write};
 use crate::{Ended, Frames};
 
 #[pin_project]
@@ -20,26 +20,25 @@ pub(crate) struct Writer<M, F> {
     batch: Batch,
     /// Whether a close frame was written, which a peer may answer.
     said: bool,
-    #[pin]
     alarm: Alarm,
 }
 
 enum Phase {
     Open,
     /// What waits is written before the last words.
-    Draining(Ending),
+    Draining(Box<Ending>),
     /// The last words are to be said.
-    LastWords(Ending),
+    LastWords(Box<Ending>),
     /// They are said, if there are any, and to be flushed.
-    Flushing(Ending),
-    Closing(Ending),
-    Done(Ending),
+    Flushing(Box<Ending>),
+    Closing(Box<Ending>),
+    Done(Box<Ending>),
 }
 
 /// What the sink has taken since it was flushed.
 #[derive(Default)]
 struct Batch {
-    /// When there was something to write.
+    /// From when on the transport has made it wait.
     began: Option<Timestamp>,
     frames: u32,
     messages: u64,
@@ -123,14 +122,16 @@ impl<M, F> Writer<M, F> {
         }
     }
 
-    /// Moves on where somebody has decided that this ends.
-    fn look(self: Pin<&mut Self>, now: Timestamp) {
+    /// Looks what there is, and moves on where somebody has decided that this ends.
+    fn look(self: Pin<&mut Self>) {
         let this = self.project();
-        if !matches!(this.phase, Phase::Open | Phase::Draining(_)) {
+        if !this.feed.peek() || !matches!(this.phase, Phase::Open | Phase::Draining(_)) {
             return;
         }
-        if let Some(ending) = this.feed.shared().look(now) {
+        if let Some(ending) = this.feed.shared().look() {
             *this.phase = if ending.why == Why::Asked { Phase::Draining(ending) } else { Phase::LastWords(ending) };
+            // What was sent before the end may have come after the look.
+            this.feed.peek();
         }
     }
 }
@@ -142,9 +143,8 @@ impl<M, F: Frames<M>> Writer<M, F> {
         S: Sink<F::Frame>,
     {
         loop {
-            let now = self.feed.shared().config.now();
-            self.as_mut().look(now);
-            let stop = match self.as_mut().write(sink.as_mut(), now, context) {
+            self.as_mut().look();
+            let stop = match self.as_mut().write(sink.as_mut(), context) {
                 Ok(stop) => stop,
                 Err(error) => return Poll::Ready(self.failed(error)),
             };
@@ -167,18 +167,13 @@ impl<M, F: Frames<M>> Writer<M, F> {
         }
     }
 
-    fn write<S>(
-        mut self: Pin<&mut Self>,
-        mut sink: Pin<&mut S>,
-        now: Timestamp,
-        context: &mut Context<'_>,
-    ) -> Result<Stop, S::Error>
+    fn write<S>(mut self: Pin<&mut Self>, mut sink: Pin<&mut S>, context: &mut Context<'_>) -> Result<Stop, S::Error>
     where
         S: Sink<F::Frame>,
     {
         let step = match self.phase {
-            Phase::Open => return self.write_messages(sink, now, context),
-            Phase::Draining(_) => match self.as_mut().write_messages(sink.as_mut(), now, context)? {
+            Phase::Open => return self.write_messages(sink, context),
+            Phase::Draining(_) => match self.as_mut().write_messages(sink.as_mut(), context)? {
                 Stop::Idle => self.as_mut().write_last_words(sink, context)?,
                 stop => return Ok(stop),
             },
@@ -190,12 +185,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
     }
 
     /// Writes until there is nothing to write, and flushes then; in batches, so that no frame waits for ever to be flushed.
-    fn write_messages<S>(
-        mut self: Pin<&mut Self>,
-        mut sink: Pin<&mut S>,
-        now: Timestamp,
-        context: &mut Context<'_>,
-    ) -> Result<Stop, S::Error>
+    fn write_messages<S>(mut self: Pin<&mut Self>, mut sink: Pin<&mut S>, context: &mut Context<'_>) -> Result<Stop, S::Error>
     where
         S: Sink<F::Frame>,
     {
@@ -205,26 +195,21 @@ impl<M, F: Frames<M>> Writer<M, F> {
             if full || !this.feed.has_next() {
                 if this.batch.frames > 0 {
                     let Poll::Ready(flushed) = sink.as_mut().poll_flush(context) else {
+                        this.batch.stalls(this.feed);
                         return Ok(Stop::Stalled);
                     };
                     flushed?;
                     this.batch.flushed(this.feed);
                 }
-                if full {
-                    return Ok(Stop::Enough);
-                }
-                if !this.feed.has_next() {
-                    this.batch.began = None;
-                    return Ok(Stop::Idle);
-                }
+                return Ok(if full { Stop::Enough } else { Stop::Idle });
             }
-            this.batch.began.get_or_insert(now);
             let Poll::Ready(ready) = sink.as_mut().poll_ready(context) else {
+                this.batch.stalls(this.feed);
                 return Ok(Stop::Stalled);
             };
             ready?;
             // The message may have been evicted, or discarded, since.
-            if let Some(Next { frame, messages }) = this.feed.next(now) {
+            if let Some(Next { frame, messages }) = this.feed.next() {
                 this.batch.frames += 1;
                 this.batch.messages += messages;
                 sink.as_mut().start_send(frame)?;
@@ -278,9 +263,15 @@ impl<M, F: Frames<M>> Writer<M, F> {
 }
 
 impl Batch {
+    /// Takes note that the transport makes it wait: from when on, is read only here, where it matters.
+    fn stalls<M, F>(&mut self, feed: &Feed<M, F>) {
+        self.began.get_or_insert_with(|| feed.shared().config.now());
+    }
+
     fn flushed<M, F>(&mut self, feed: &Feed<M, F>) {
-        if let (Some(began), 1..) = (self.began, self.frames) {
-            feed.shared().wrote(self.messages, began);
+        if self.frames > 0 {
+            let took = self.began.map_or(0, |began| feed.shared().config.now().nanos_since(began));
+            feed.shared().wrote(Write { messages: self.messages, took });
         }
         *self = Self::default();
     }

@@ -140,7 +140,11 @@ impl Sink<()> for Sent {
 }
 
 /// Reads so many messages into an inbox, while another thread does something with it.
-fn read_beside(inboxes: &InboxBuilder<u8>, messages: u8, application: impl FnOnce(Inbox<u8>) + Send + 'static) -> Ended<Infallible> {
+fn read_beside(
+    inboxes: &InboxBuilder<u8>,
+    messages: u8,
+    application: impl FnOnce(Inbox<u8>) + Send + 'static,
+) -> Ended<Infallible> {
     let (inbox, intake) = inboxes.build().expect("bounds that leave room");
     // No timers: they need a runtime.
     let (_outbox, outlet) = Outbox::builder(|(): &()| 0).heartbeat(Duration::MAX, 1).build().expect("bounds that leave room");

@@ -10,6 +10,7 @@ use backpressure_limiter::KeyedLimiter;
 use governor::{DefaultKeyedRateLimiter, RateLimiter};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
+use crate::fanout;
 use crate::keys::address;
 use crate::measure::{Comparison, line};
 use crate::queue;
@@ -23,6 +24,10 @@ pub(crate) fn table(filter: &str) {
     let idle = "memory: an idle queue (tokio mpsc of 64)";
     if idle.contains(filter) {
         line(idle, "B", &Comparison::of(hold_in_a_process("ours"), hold_in_a_process("peer"), Some(0.15)));
+    }
+    let idle = "memory: an idle outbox (tokio mpsc of 64)";
+    if idle.contains(filter) {
+        line(idle, "B", &Comparison::of(hold_in_a_process("outbox"), hold_in_a_process("peer"), Some(0.15)));
     }
 }
 
@@ -98,6 +103,10 @@ pub(crate) fn grow_here(side: &str, keys: &str) {
 pub(crate) fn hold_here(side: &str) {
     match side {
         "ours" => hold(queue::ours_of_bytes),
+        "outbox" => {
+            let builder = fanout::outboxes_of_bytes();
+            hold(|| builder.build());
+        }
         _ => hold(queue::tokios_of_bytes),
     }
 }

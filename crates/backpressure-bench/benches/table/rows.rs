@@ -13,7 +13,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 
 use crate::keys::{Walk, address};
 use crate::measure::{Comparison, Work, at_once, in_turns, work};
-use crate::{buffer, layer, queue, shed};
+use crate::{buffer, fanout, layer, queue, shed};
 
 /// A line of the table: how to make what it compares, and what the ratio should be.
 pub(crate) struct Row {
@@ -59,6 +59,7 @@ pub(crate) fn all() -> Vec<Row> {
     rows.extend(shed::rows());
     rows.extend(buffer::rows());
     rows.extend(queue::rows());
+    rows.extend(fanout::rows());
     rows
 }
 

@@ -1,13 +1,11 @@
 //! The end of an inbox that a socket fills.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use backpressure_core::{Level, Timestamp};
 use backpressure_queue::{Item, Load, Refused, Sender};
-use pin_project::pin_project;
 
 use super::builder::Weigh;
 use super::pace::Pace;
@@ -34,14 +32,12 @@ pub struct Intake<T> {
 }
 
 /// An intake at work.
-#[pin_project]
 pub(crate) struct Reading<T> {
     intake: Intake<T>,
     /// Why nothing is read, once that is counted.
     stopped: bool,
     /// What the outbox was told.
     told: Level,
-    #[pin]
     alarm: Alarm,
 }
 
@@ -95,33 +91,32 @@ impl<T> Reading<T> {
     }
 
     /// Ready if a message may be read now. Tells the outbox what its peer is to know, and ends it where reading on is of no use.
-    pub(crate) fn poll_ready<M>(self: Pin<&mut Self>, shared: &Shared<M>, context: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    pub(crate) fn poll_ready<M>(&mut self, shared: &Shared<M>, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = shared.config.now();
-            let full = match this.intake.poll_room(context) {
+            let full = match self.intake.poll_room(context) {
                 Ok(full) => full,
                 Err(close) => {
                     shared.end(Why::Asked, close);
                     return Poll::Pending;
                 }
             };
-            let (at, resumes_at) = this.intake.paces(now);
+            let (at, resumes_at) = self.intake.paces(now);
             let fast = at > now;
-            let high = this.intake.mark() || resumes_at.is_some();
+            let high = self.intake.mark() || resumes_at.is_some();
             let level = if high { Level::High } else { Level::Low };
-            if *this.told != level {
-                *this.told = level;
-                this.intake.space.set_paused(high);
+            if self.told != level {
+                self.told = level;
+                self.intake.space.set_paused(high);
                 shared.set_inbound(level);
             }
             let stops = full || fast;
-            if stops && !*this.stopped {
-                this.intake.space.stopped(if full { Stop::Full } else { Stop::Rate });
+            if stops && !self.stopped {
+                self.intake.space.stopped(if full { Stop::Full } else { Stop::Rate });
             }
-            *this.stopped = stops;
+            self.stopped = stops;
             let wake_at = if fast { Some(at) } else { resumes_at };
-            if this.alarm.as_mut().poll(context, wake_at, |at| shared.config.instant(at)) {
+            if self.alarm.poll(context, wake_at, |at| shared.config.instant(at)) {
                 continue;
             }
             return if stops { Poll::Pending } else { Poll::Ready(()) };
@@ -129,15 +124,15 @@ impl<T> Reading<T> {
     }
 
     /// Counts a message of the peer, whatever it is.
-    pub(crate) fn count<M>(self: Pin<&mut Self>, shared: &Shared<M>) {
-        if let Some(pace) = &mut self.project().intake.message_pace {
+    pub(crate) fn count<M>(&mut self, shared: &Shared<M>) {
+        if let Some(pace) = &mut self.intake.message_pace {
             pace.charge(shared.config.now(), 1);
         }
     }
 
     /// Takes a message for the application.
-    pub(crate) fn deliver<M>(self: Pin<&mut Self>, message: T, shared: &Shared<M>) {
-        let intake = self.project().intake;
+    pub(crate) fn deliver<M>(&mut self, message: T, shared: &Shared<M>) {
+        let intake = &mut self.intake;
         let weight = (intake.weigh)(&message) as u64;
         if let Some(pace) = &mut intake.byte_pace {
             pace.charge(shared.config.now(), weight);

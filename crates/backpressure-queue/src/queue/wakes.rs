@@ -15,14 +15,24 @@ impl Wakes {
     /// Adds one more.
     #[inline]
     pub fn add(&mut self, waker: Option<Waker>) {
-        self.0.extend(waker);
+        if let Some(waker) = waker {
+            self.0.push(waker);
+        }
+    }
+
+    #[inline(never)]
+    fn wake(&mut self) {
+        for waker in std::mem::take(&mut self.0) {
+            waker.wake();
+        }
     }
 }
 
 impl Drop for Wakes {
+    #[inline]
     fn drop(&mut self) {
-        for waker in self.0.drain(..) {
-            waker.wake();
+        if !self.0.is_empty() {
+            self.wake();
         }
     }
 }
