@@ -18,6 +18,7 @@ use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use backpressure_examples::{Arguments, ClientError, interrupted, now};
 use futures_util::{SinkExt, StreamExt};
@@ -160,6 +161,8 @@ async fn serve(listener: TcpListener, feed: Feed) -> std::io::Result<()> {
         .route("/events", get(events))
         .route("/connections", get(async |State(feed): State<Feed>| Json(connections(&feed))))
         .with_state(feed.clone());
+    // Nor is a small frame, as a signal is, to be held back for others to join it.
+    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             interrupted().await;

@@ -96,7 +96,7 @@ pub struct Published {
 pub struct HubNumbers {
     /// How many connections may be sent something: from when they join to when they begin to end.
     pub members: usize,
-    /// How many connections there are whose transports are not gone yet.
+    /// How many connections there are, those included that are ending: their transports are not gone yet.
     pub connections: usize,
     /// How many topics somebody has subscribed to.
     pub topics: usize,
@@ -106,7 +106,7 @@ pub struct HubNumbers {
     pub bytes: u64,
     /// How many there may be.
     pub max_bytes: u64,
-    /// How many members were disconnected for the budget.
+    /// How many connections lost what waited for them to the budget: members were disconnected.
     pub over_budget: u64,
 }
 
@@ -167,9 +167,8 @@ impl<K, M> Hub<K, M> {
     /// Returns the hub in numbers.
     #[must_use]
     pub fn numbers(&self) -> HubNumbers {
-        let Counts { members, topics, subscriptions, over_budget } = self.shared.counts();
+        let Counts { members, connections, topics, subscriptions, over_budget } = self.shared.counts();
         let (bytes, max_bytes) = (self.shared.budget.used(), self.shared.budget.max);
-        let connections = self.shared.present.pauses();
         HubNumbers { members, connections, topics, subscriptions, bytes, max_bytes, over_budget }
     }
 

@@ -1,9 +1,11 @@
-//! Bounded outboxes for connections: what waits for each peer, how it is told to slow down, and when it is let go.
+//! Bounded outboxes for connections: what waits for each peer, how it is told to slow down, and when it is let go; and a hub of many
+//! of them, in which one stuck client hurts nobody.
 //!
 //! An [`Outbox`] stands between those who publish and one connection that may not keep up. It bounds messages and bytes, says stop
 //! and go to the producer *and* to the peer, disconnects a peer that stays behind, and has the numbers of it all. Its other end, the
 //! [`Outlet`], drives any `Sink` or `Sink + Stream` (a WebSocket of axum or tungstenite), or is pulled as a stream (server-sent
-//! events, tonic). No task is spawned and no protocol is known here: [`Frames`] are three functions.
+//! events, tonic). No task is spawned and no protocol is known here: [`Frames`] are three functions. A [`Hub`] publishes to many
+//! outboxes, and an [`Inbox`] bounds what comes the other way.
 //!
 //! Use it for connections that live long and get what they did not ask for. To bound how many *requests* are in progress or wait,
 //! use `backpressure-load-shed`; for a bounded queue without a connection, `backpressure-queue`.
@@ -87,7 +89,7 @@
 //! ```
 //! use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 //! use axum::{Router, extract::State, response::Response, routing::get};
-//! use backpressure_outbox::{Control, Inbound, Outbox, OutboxBuilder, frames};
+//! use backpressure_outbox::{Control, Inbound, Outbox, OutboxBuilder, frames, obey};
 //!
 //! async fn serve(socket: WebSocket, builder: OutboxBuilder<Utf8Bytes>) {
 //!     let Ok((outbox, outlet)) = builder.build() else { return };
@@ -103,11 +105,7 @@
 //!     let _ = outbox.try_send("welcome".into());
 //!     // Wherever `outbox` goes from here (a registry, a task that publishes), this ends with the connection.
 //!     let _ended = outlet
-//!         .drive(socket, frames, |message| match message {
-//!             Message::Text(text) if text == r#"{"event":"flow.pause"}"# => Inbound::Pause,
-//!             Message::Text(text) if text == r#"{"event":"flow.resume"}"# => Inbound::Resume,
-//!             _ => Inbound::Ignore,
-//!         })
+//!         .drive(socket, frames, obey(|message: &Message| message.to_text().ok(), |_| Inbound::Ignore))
 //!         .await;
 //! }
 //!
@@ -119,11 +117,80 @@
 //! # let _ = app;
 //! ```
 //!
+//! # Many connections
+//!
+//! A message is made once, and shared by all who have subscribed to its topic. Publishing never waits for anybody; what does not keep
+//! up is dealt with by the policy of *its* outbox, and all of them together stay within one budget.
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+//! use backpressure_outbox::{
+//!     Close, Control, Depth, Hub, Inbound, ItemClass, Letter, Overflow, SlowConsumer, frames, obey,
+//! };
+//!
+//! type Feed = Hub<String, Utf8Bytes>;
+//!
+//! async fn serve(socket: WebSocket, feed: Feed) {
+//!     let outbox = feed
+//!         .outbox()
+//!         .overflow(Overflow::DropOldest)
+//!         .slow(SlowConsumer::new().soft(Depth::messages(40), Duration::from_secs(10)))
+//!         .gap_marker(|missed| Letter::from(Utf8Bytes::from(format!(r#"{{"event":"flow.gap","dropped":{}}}"#, missed.items))));
+//!     let Ok((member, outlet)) = feed.join_as("who it is, for the list of the slowest", &outbox) else {
+//!         return; // The server drains.
+//!     };
+//!     let frames = frames(
+//!         |letter: Letter<Utf8Bytes>| Message::Text(Utf8Bytes::clone(&letter)),
+//!         |control| match control {
+//!             Control::Flow(signal) => Some(Message::Text(signal.as_json().into())),
+//!             Control::Ping => Some(Message::Ping(Default::default())),
+//!             _ => None,
+//!         },
+//!         |close: &Close| Some(Message::Close(Some(CloseFrame { code: close.code(), reason: close.reason().into() }))),
+//!     );
+//!     // A client that says pause gets nothing until it says resume; everything else that it says is a topic here.
+//!     let subscribe = |message: Message| {
+//!         if let Message::Text(topic) = message {
+//!             let _already_or_too_many = member.subscribe(topic.to_string());
+//!         }
+//!         Inbound::Ignore
+//!     };
+//!     outlet.drive(socket, frames, obey(|message: &Message| message.to_text().ok(), subscribe)).await;
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let feed = Feed::builder(|text: &Utf8Bytes| text.len()).max_bytes(64 << 20).build()?;
+//! # let _serve = serve;
+//! // Whoever misses some of these wants the newest of each key; an alarm goes ahead of all of them.
+//! feed.publish_as("prices", ItemClass::Conflated(7), r#"{"key":7,"price":11}"#.into())?;
+//! feed.publish_as("prices", ItemClass::Urgent, r#"{"event":"market closes"}"#.into())?;
+//! for member in feed.slowest(10) {
+//!     println!("{:?}: {:?} behind", member.label, member.numbers.oldest);
+//! }
+//! // Before this server goes down: close code 1012, over half a minute.
+//! feed.drain(Duration::from_secs(30)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What comes the other way
+//!
+//! What a peer sends is handled by the task that reads, or goes to the application by an [`Inbox`]: bounded in messages, in bytes and
+//! in how fast it may come. The peer is told to pause before that is full, and not read if it goes on.
+//!
+//! # A client
+//!
+//! A client in Rust drives its socket by an outbox as a server does, with [`obey`] round what it does with messages: its data is held
+//! while the server pauses, and whoever makes it waits in [`Outbox::send`]. For browsers and Node there is a module of its own,
+//! `js/flow.mjs` in this crate, which also makes the server hold its data while the reader of a page is behind: no browser does that.
+//!
 //! # What the peer sees
 //!
 //! | | |
 //! |---|---|
-//! | at the high watermark, 75 % of messages or of bytes | [`Signal::Pause`]: `{"event":"flow.pause","reason":"buffer full"}`, ahead of all that waits |
+//! | at the high watermark, 75 % of messages or of bytes, of the outbox or of the inbox | [`Signal::Pause`]: `{"event":"flow.pause","reason":"buffer full"}`, ahead of all that waits |
 //! | at the low one, half of that, of both | [`Signal::Resume`]: `{"event":"flow.resume"}` |
 //! | after a loss | the [gap marker](OutboxBuilder::gap_marker), if there is one, ahead of the next message |
 //! | above a limit for slow consumers | a close frame, [1008](Close::SLOW) by default; within a second the transport is gone |
@@ -136,13 +203,18 @@
 //!
 //! - **Data in the transport.** The bounds are on what waits *here*. Beyond them a connection holds what the transport has taken: up
 //!   to 64 frames of one batch as far as the sink takes them, its write buffer, and the socket's, which on Linux grows to some 4 MB.
-//!   A pause stands behind all of that. Small buffers make prompt signals.
+//!   A pause stands behind all of that. Small buffers make prompt signals, and `TCP_NODELAY` keeps the kernel from holding a small
+//!   frame back for some 40 ms (axum: `serve::ListenerExt::tap_io`).
 //! - **A kept outbox.** The last [`Outbox`] that is dropped closes the connection; a callback that captures one keeps it open. The
 //!   other way round nothing is kept: once the connection has ended, sends are refused as closed.
 //! - **No limits by default.** Without [`slow`](OutboxBuilder::slow) a peer may stay behind for ever: what it costs is bounded, and
 //!   under [`Overflow::Block`] its senders wait as long.
 //! - **Bodies that are pulled** notice nothing while nobody pulls them: see [`Pulled`].
-//! - **Broadcasts.** `try_send` never waits. A publisher that awaits `send` for one subscriber after the other is as slow as the slowest.
+//! - **Broadcasts.** `try_send` and [`Hub::publish`] never wait. A publisher that awaits `send` for one subscriber after the other is as
+//!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room. A producer that is to slow down for the slowest awaits
+//!   a [`Flow`].
+//! - **A peer that pauses for ever** holds at most what its outbox may: give it a soft limit, or it stays.
+//! - **Large messages.** Bound them in the transport too: by default axum's WebSocket reads 64 MiB before it hands over a message.
 //! - **Cancellation.** Dropping the future of a connection drops its transport without a close frame; what was taken and not flushed
 //!   is uncertain, and counted as [`in_flight`](Numbers::in_flight).
 //! - **Time.** Soft limits, heartbeats and the bounded close use tokio's timers: they panic outside of a runtime with time enabled.

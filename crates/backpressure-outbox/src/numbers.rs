@@ -33,9 +33,10 @@ pub struct Numbers {
     pub dropped: Dropped,
     /// How often the transport was written to and flushed.
     pub writes: u64,
-    /// How long a write took on average: from when there was something to write until all of it was flushed.
+    /// For how long the transport made a write wait on average, from when it first took no more until all of the write was flushed:
+    /// 0 for one that it took at once.
     pub write_mean: Duration,
-    /// How long the longest write took.
+    /// For how long it made the longest write wait.
     pub write_max: Duration,
 }
 

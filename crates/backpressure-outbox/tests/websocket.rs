@@ -2,11 +2,15 @@
 #![cfg(not(backpressure_loom))]
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocketUpgrade};
+use axum::serve::ListenerExt;
 use axum::{Router, routing::get};
-use backpressure_outbox::{Close, Control, Depth, Ended, Exceeded, Frames, Inbound, Outbox, OutboxBuilder, SlowConsumer};
+use backpressure_outbox::{
+    Close, Control, Depth, Ended, Exceeded, Frames, Inbound, Inbox, Outbox, OutboxBuilder, Overflow, Signal, SlowConsumer, obey,
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -126,4 +130,95 @@ async fn a_peer_that_answers_no_ping_is_ended() {
     assert!(matches!(timeout(LIMIT, task).await.unwrap().unwrap(), Ended::Silent { missed: 2 }));
     assert!(outbox.has_ended());
     drop(client);
+}
+
+/// Frames of tungstenite, for a client in Rust.
+struct ClientText;
+
+impl Frames<String> for ClientText {
+    type Frame = tungstenite::Message;
+
+    fn data(&mut self, text: String) -> tungstenite::Message {
+        tungstenite::Message::text(text)
+    }
+
+    fn control(&mut self, control: Control) -> Option<tungstenite::Message> {
+        match control {
+            Control::Flow(signal) => Some(tungstenite::Message::text(signal.as_json())),
+            Control::Ping => Some(tungstenite::Message::Ping(Default::default())),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, close: &Close) -> Option<tungstenite::Message> {
+        let (code, reason) = (close.code().into(), close.reason().to_owned().into());
+        Some(tungstenite::Message::Close(Some(tungstenite::protocol::CloseFrame { code, reason })))
+    }
+}
+
+#[tokio::test]
+async fn a_client_in_rust_obeys_a_server_that_is_slower_and_its_producer_waits_with_it() {
+    // The server takes a message when the test says so.
+    let (inboxes, mut served) = mpsc::unbounded_channel();
+    let upgrade = async move |upgrade: WebSocketUpgrade| {
+        upgrade.on_upgrade(async move |socket| {
+            let (inbox, intake) = Inbox::builder(|text: &Utf8Bytes| text.len()).max_messages(20).build().expect("room");
+            let (outbox, outlet) = builder().build().expect("bounds that leave room");
+            let _ = inboxes.send(inbox);
+            let on_message = |message| match message {
+                Message::Text(text) => Inbound::Deliver(text),
+                _ => Inbound::Ignore,
+            };
+            let _ended = outlet.drive_into(socket, Text, intake, on_message).await;
+            drop(outbox);
+        })
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = listener.tap_io(|socket| socket.set_nodelay(true).expect("a socket that is open"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(upgrade))).await });
+
+    // With Nagle's algorithm the kernel would collect them for 40 ms before the server saw the second.
+    let url = format!("ws://{address}/");
+    let (socket, _) = tokio_tungstenite::connect_async_with_config(url, None, true).await.unwrap();
+    let (outbox, outlet) = Outbox::builder(String::len).max_messages(10).overflow(Overflow::Block).build().unwrap();
+    let text = |message: &tungstenite::Message| message.to_text().ok().map(str::to_owned);
+    let signals = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&signals);
+    // As `obey`, with a look at what it obeys.
+    let on_message = move |message: tungstenite::Message| {
+        let signal = text(&message).and_then(|text| Signal::from_json(&text));
+        heard.lock().unwrap().extend(signal);
+        obey(|message: &tungstenite::Message| message.to_text().ok(), |_| Inbound::Ignore)(message)
+    };
+    let connection = tokio::spawn(outlet.drive(socket, ClientText, on_message));
+    let producer = tokio::spawn({
+        let outbox = outbox.clone();
+        async move {
+            for number in 0..2_000 {
+                outbox.send(number.to_string()).await.expect("the connection lasts");
+                // No signal can be there before the messages that it is about.
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let mut inbox = served.recv().await.unwrap();
+    timeout(LIMIT, async {
+        while !outbox.numbers().held_by_peer {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the server says pause at 15 of 20");
+    assert!(!producer.is_finished() && outbox.numbers().sent < 1_000);
+    for number in 0..2_000 {
+        let received = timeout(LIMIT, inbox.recv()).await.unwrap();
+        assert_eq!(received.as_deref(), Some(number.to_string().as_str()));
+    }
+    timeout(LIMIT, producer).await.unwrap().unwrap();
+    let signals = signals.lock().unwrap().clone();
+    assert!(signals.chunks(2).all(|pair| pair[0] == Signal::Pause && pair.get(1).is_none_or(|then| *then == Signal::Resume)));
+    outbox.close(Close::NORMAL);
+    assert!(matches!(timeout(LIMIT, connection).await.unwrap().unwrap(), Ended::Closed));
+    assert_eq!(outbox.numbers().written, 2_000);
 }

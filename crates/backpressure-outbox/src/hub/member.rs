@@ -143,6 +143,9 @@ where
     }
 
     fn left(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.forget(self.id);
+        }
         let presence: Option<Pause> = self.presence.lock().take();
         drop(presence);
     }

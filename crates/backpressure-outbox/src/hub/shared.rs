@@ -27,7 +27,9 @@ pub(crate) struct HubShared<K, M> {
 }
 
 pub(super) struct State<K, M> {
-    members: HashMap<MemberId, Entry<K, M>>,
+    connections: HashMap<MemberId, Entry<K, M>>,
+    /// How many of them are not leaving.
+    members: usize,
     topics: HashMap<K, Arc<Topic<M>>>,
     subscriptions: usize,
     next: u64,
@@ -36,17 +38,20 @@ pub(super) struct State<K, M> {
     over_budget: u64,
 }
 
-/// A member, as the hub knows it.
+/// A connection, as the hub knows it until its transport is gone: until then it may hold messages.
 struct Entry<K, M> {
     /// Keeps the outbox open, whoever else does.
     outbox: Outbox<Letter<M>>,
     label: Option<Arc<str>>,
     topics: HashSet<K>,
+    /// Whether it is a member no more: its connection ends.
+    leaves: bool,
 }
 
 /// How many of what there are.
 pub(super) struct Counts {
     pub(super) members: usize,
+    pub(super) connections: usize,
     pub(super) topics: usize,
     pub(super) subscriptions: usize,
     pub(super) over_budget: u64,
@@ -54,8 +59,15 @@ pub(super) struct Counts {
 
 impl<K, M> HubShared<K, M> {
     pub(super) fn new(weigh: Arc<dyn Fn(&M) -> usize + Send + Sync>, max_bytes: u64, max_topics: usize) -> Self {
-        let state =
-            State { members: HashMap::new(), topics: HashMap::new(), subscriptions: 0, next: 0, draining: false, over_budget: 0 };
+        let state = State {
+            connections: HashMap::new(),
+            members: 0,
+            topics: HashMap::new(),
+            subscriptions: 0,
+            next: 0,
+            draining: false,
+            over_budget: 0,
+        };
         let budget = Arc::new(Budget::new(max_bytes));
         Self { weigh, budget, max_topics, present: Flow::new(), state: Mutex::new(state) }
     }
@@ -73,20 +85,23 @@ impl<K, M> HubShared<K, M> {
             drop(state);
             return Err(JoinError::Draining);
         }
-        state.members.insert(id, Entry { outbox, label, topics: HashSet::new() });
+        state.connections.insert(id, Entry { outbox, label, topics: HashSet::new(), leaves: false });
+        state.members += 1;
         Ok(())
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let State { members, topics, subscriptions, over_budget, .. } = &*self.state.lock();
-        Counts { members: members.len(), topics: topics.len(), subscriptions: *subscriptions, over_budget: *over_budget }
+        let State { connections, members, topics, subscriptions, over_budget, .. } = &*self.state.lock();
+        let (connections, topics) = (connections.len(), topics.len());
+        Counts { members: *members, connections, topics, subscriptions: *subscriptions, over_budget: *over_budget }
     }
 
     /// Lets nobody in any more, and returns who is there.
     pub(super) fn begin_to_drain(&self) -> Vec<MemberId> {
         let mut state = self.state.lock();
         state.draining = true;
-        let mut ids: Vec<MemberId> = state.members.keys().copied().collect();
+        let members = state.connections.iter().filter(|(_, entry)| !entry.leaves);
+        let mut ids: Vec<MemberId> = members.map(|(id, _)| *id).collect();
         drop(state);
         ids.sort_unstable();
         ids
@@ -98,7 +113,7 @@ impl<K, M> HubShared<K, M> {
 
     /// Closes the outbox of a member, unless it has left.
     pub(super) fn close(&self, id: MemberId, close: Close) {
-        let member = self.state.lock().members.get(&id).map(|entry| entry.outbox.shared());
+        let member = self.state.lock().connections.get(&id).map(|entry| entry.outbox.shared());
         if let Some(member) = member {
             member.end(Why::Asked, close);
         }
@@ -113,12 +128,13 @@ impl<K, M> HubShared<K, M> {
         Err(OverBudget { message, bytes, at_most: self.budget.max })
     }
 
-    /// Disconnects one member after the other, the heaviest first, until so many bytes can be counted, and counts them.
+    /// Disconnects one connection after the other, the heaviest first, until so many bytes can be counted, and counts them. One that
+    /// leaves anyhow just loses what waits for it.
     fn make_room(&self, bytes: u64) -> bool {
-        let members: Vec<Subscriber<M>> = self.state.lock().members.values().map(|entry| entry.outbox.shared()).collect();
-        let mut by_weight: Vec<_> = members.into_iter().map(|member| (member.queue().load().weight, member)).collect();
+        let all: Vec<Subscriber<M>> = self.state.lock().connections.values().map(|entry| entry.outbox.shared()).collect();
+        let mut by_weight: Vec<_> = all.into_iter().map(|one| (one.queue().load().weight, one)).collect();
         by_weight.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
-        for (weight, member) in by_weight {
+        for (weight, heaviest) in by_weight {
             if weight == 0 {
                 break;
             }
@@ -126,7 +142,7 @@ impl<K, M> HubShared<K, M> {
                 return true;
             }
             self.state.lock().over_budget += 1;
-            member.end(Why::Slow(Exceeded::Budget), Close::OVERLOADED);
+            heaviest.end(Why::Slow(Exceeded::Budget), Close::OVERLOADED);
         }
         self.budget.try_add(bytes)
     }
@@ -135,7 +151,8 @@ impl<K, M> HubShared<K, M> {
     pub(super) fn all_numbers(&self) -> Vec<MemberNumbers> {
         let members: Vec<_> = {
             let state = self.state.lock();
-            state.members.iter().map(|(id, entry)| (*id, entry.label.clone(), entry.outbox.shared())).collect()
+            let members = state.connections.iter().filter(|(_, entry)| !entry.leaves);
+            members.map(|(id, entry)| (*id, entry.label.clone(), entry.outbox.shared())).collect()
         };
         members.into_iter().map(|(id, label, member)| MemberNumbers { id, label, numbers: member.numbers() }).collect()
     }
@@ -152,8 +169,8 @@ impl<K: Hash + Eq + Clone, M> HubShared<K, M> {
 
     pub(super) fn subscribe(&self, id: MemberId, topic: K) -> Result<bool, SubscribeError<K>> {
         let mut state = self.state.lock();
-        let State { members, topics, subscriptions, .. } = &mut *state;
-        let Some(entry) = members.get_mut(&id) else {
+        let State { connections, topics, subscriptions, .. } = &mut *state;
+        let Some(entry) = connections.get_mut(&id).filter(|entry| !entry.leaves) else {
             return Err(SubscribeError::Left { topic });
         };
         if entry.topics.contains(&topic) {
@@ -174,8 +191,8 @@ impl<K: Hash + Eq + Clone, M> HubShared<K, M> {
         Q: Hash + Eq + ?Sized,
     {
         let mut state = self.state.lock();
-        let State { members, topics, subscriptions, .. } = &mut *state;
-        let Some(topic) = members.get_mut(&id).and_then(|entry| entry.topics.take(topic)) else {
+        let State { connections, topics, subscriptions, .. } = &mut *state;
+        let Some(topic) = connections.get_mut(&id).and_then(|entry| entry.topics.take(topic)) else {
             return false;
         };
         *subscriptions -= 1;
@@ -186,21 +203,29 @@ impl<K: Hash + Eq + Clone, M> HubShared<K, M> {
 
     pub(super) fn topics_of(&self, id: MemberId) -> Vec<K> {
         let state = self.state.lock();
-        state.members.get(&id).map_or_else(Vec::new, |entry| entry.topics.iter().cloned().collect())
+        state.connections.get(&id).map_or_else(Vec::new, |entry| entry.topics.iter().cloned().collect())
     }
 
-    /// Takes a member out of everything. What it had is dropped without the lock.
+    /// Takes a member out of all topics. What it had is dropped without the lock.
     pub(super) fn leave(&self, id: MemberId) {
-        let mut unused = Vec::new();
         let mut state = self.state.lock();
-        let State { members, topics, subscriptions, .. } = &mut *state;
-        let entry = members.remove(&id);
-        if let Some(entry) = &entry {
-            *subscriptions -= entry.topics.len();
-            unused.extend(entry.topics.iter().filter_map(|topic| remove(topics, topic, id)));
-        }
+        let State { connections, members, topics, subscriptions, .. } = &mut *state;
+        let Some(entry) = connections.get_mut(&id).filter(|entry| !entry.leaves) else {
+            return;
+        };
+        entry.leaves = true;
+        *members -= 1;
+        let left = mem::take(&mut entry.topics);
+        *subscriptions -= left.len();
+        let unused: Vec<_> = left.iter().filter_map(|topic| remove(topics, topic, id)).collect();
         drop(state);
-        drop((entry, unused));
+        drop((left, unused));
+    }
+
+    /// Forgets a connection that has left, and whose transport is gone.
+    pub(super) fn forget(&self, id: MemberId) {
+        let forgotten = self.state.lock().connections.remove(&id);
+        drop(forgotten);
     }
 }
 
@@ -213,8 +238,8 @@ fn remove<K: Hash + Eq, M>(topics: &mut HashMap<K, Arc<Topic<M>>>, topic: &K, id
 impl<K, M> Drop for HubShared<K, M> {
     /// Nobody can publish any more.
     fn drop(&mut self) {
-        let members = mem::take(&mut self.state.lock().members);
-        for entry in members.into_values() {
+        let connections = mem::take(&mut self.state.lock().connections);
+        for entry in connections.into_values() {
             entry.outbox.close(Close::GOING_AWAY);
         }
     }

@@ -31,7 +31,7 @@ struct Subscribers<M> {
 /// What is left to do once a message has been given to everybody.
 pub(super) struct Afterwards<M> {
     wakes: Wakes,
-    resumed: Vec<Box<Awakened>>,
+    resumed: Vec<Awakened>,
     displaced: Vec<Displaced<Letter<M>>>,
     /// Those for whom that was the moment at which they begin to end.
     ending: Vec<Subscriber<M>>,
@@ -99,7 +99,7 @@ impl<M> Afterwards<M> {
     fn keep(&mut self, subscriber: &Subscriber<M>, change: Change) {
         let Change { writer, resumed, ends } = change;
         self.wakes.add(writer);
-        self.resumed.extend(resumed);
+        self.resumed.extend(resumed.map(|resumed| *resumed));
         if ends {
             self.ending.push(Arc::clone(subscriber));
         }
