@@ -183,7 +183,50 @@
 //! # A client
 //!
 //! A client in Rust drives its socket by an outbox as a server does, with [`obey`] round what it does with messages: its data is held
-//! while the server pauses, and whoever makes it waits in [`Outbox::send`]. For browsers and Node there is a module of its own,
+//! while the server pauses, and whoever makes it waits in [`Outbox::send`]. With tungstenite:
+//!
+//! ```
+//! use backpressure_outbox::{Close, Control, Ended, Inbound, Outbox, Overflow, frames, obey};
+//! use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+//! use tokio_tungstenite::tungstenite::{Error, Message};
+//!
+//! async fn report(url: &str) -> Result<Ended<Error>, Box<dyn std::error::Error>> {
+//!     // The last argument is TCP_NODELAY.
+//!     let (socket, _) = tokio_tungstenite::connect_async_with_config(url, None, true).await?;
+//!     let (outbox, outlet) = Outbox::builder(String::len).max_messages(20).overflow(Overflow::Block).build()?;
+//!     let frames = frames(
+//!         |text: String| Message::text(text),
+//!         |control| match control {
+//!             Control::Flow(signal) => Some(Message::text(signal.as_json())),
+//!             Control::Ping => Some(Message::Ping(Default::default())),
+//!             _ => None,
+//!         },
+//!         |close: &Close| {
+//!             let reason = close.reason().to_owned().into();
+//!             Some(Message::Close(Some(CloseFrame { code: close.code().into(), reason })))
+//!         },
+//!     );
+//!     let handle = |message: Message| {
+//!         println!("{message}");
+//!         Inbound::Ignore
+//!     };
+//!     let connection = outlet.drive(socket, frames, obey(|message: &Message| message.to_text().ok(), handle));
+//!     let reporting = async move {
+//!         for number in 0..1_000_000 {
+//!             // Waits while the server pauses, once 20 wait.
+//!             if outbox.send(format!("measurement {number}")).await.is_err() {
+//!                 break;
+//!             }
+//!         }
+//!         // The last handle of the outbox: what waits is written, and the socket closed.
+//!     };
+//!     let (ended, ()) = tokio::join!(connection, reporting);
+//!     Ok(ended)
+//! }
+//! # let _ = report;
+//! ```
+//!
+//! For browsers and Node there is a module of its own,
 //! `js/flow.mjs` in this crate, which also makes the server hold its data while the reader of a page is behind: no browser does that.
 //!
 //! # What the peer sees

@@ -238,9 +238,66 @@
 //!
 //! # The guide, third chapter: connections that live long
 //!
-//! [`outbox`] bounds what waits for one WebSocket, event stream or any other sink: in messages and bytes, with the same policies,
-//! pause and resume for the peer and for the producer, and an end for a peer that stays too slow. It spawns nothing and knows no
-//! protocol; the front page of the module shows it round a socket.
+//! A WebSocket or an event stream gets what it did not ask for, and may read slowly, or not at all. `send().await` on the socket
+//! does push back, so what grows without a bound is the channel in front of it, and what blocks is whoever sends to all. [`outbox`]
+//! puts four things in that place, and knows no protocol: three functions make frames of whatever the transport takes.
+//!
+//! | | bounds | at the limit |
+//! |---|---|---|
+//! | [`outbox::Outbox`] | what waits for one connection, in messages and bytes | drops the oldest or the newest, or has its sender wait; tells producer and peer to pause before, and to resume after; disconnects who stays there |
+//! | [`outbox::Hub`] | what waits for all of them, each message counted once | disconnects the heaviest; publishing waits for nobody |
+//! | [`outbox::Inbox`] | what one peer has sent and nobody has handled, and how fast | tells the peer to pause, then reads no more |
+//! | [`outbox::Flow`] | one producer of many outboxes | a future that resolves once all have drained |
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+//! use axum::{Router, extract::State, response::Response, routing::get};
+//! use tower_backpressure::Overflow;
+//! use tower_backpressure::outbox::{Close, Control, Depth, Hub, Inbound, ItemClass, Letter, SlowConsumer, frames, obey};
+//!
+//! type Feed = Hub<&'static str, Utf8Bytes>;
+//!
+//! async fn serve(socket: WebSocket, feed: Feed) {
+//!     // Each subscriber has a policy: this one loses its oldest, is told what it lost, and goes if it stays behind for 10 s.
+//!     let outbox = feed
+//!         .outbox()
+//!         .overflow(Overflow::DropOldest)
+//!         .gap_marker(|missed| Letter::from(Utf8Bytes::from(format!(r#"{{"event":"flow.gap","dropped":{}}}"#, missed.items))))
+//!         .slow(SlowConsumer::new().soft(Depth::messages(40), Duration::from_secs(10)));
+//!     let Ok((member, outlet)) = feed.join(&outbox) else { return };
+//!     let Ok(_) = member.subscribe("prices") else { return };
+//!     let frames = frames(
+//!         |letter: Letter<Utf8Bytes>| Message::Text(Utf8Bytes::clone(&letter)),
+//!         |control| match control {
+//!             Control::Flow(signal) => Some(Message::Text(signal.as_json().into())),
+//!             Control::Ping => Some(Message::Ping(Default::default())),
+//!             _ => None,
+//!         },
+//!         |close: &Close| Some(Message::Close(Some(CloseFrame { code: close.code(), reason: close.reason().into() }))),
+//!     );
+//!     outlet.drive(socket, frames, obey(|message: &Message| message.to_text().ok(), |_| Inbound::Ignore)).await;
+//! }
+//!
+//! let feed = Feed::builder(|text: &Utf8Bytes| text.len()).max_bytes(64 << 20).build()?;
+//! let upgrade = async |upgrade: WebSocketUpgrade, State(feed): State<Feed>| -> Response {
+//!     // By default each socket has 128 KiB of buffers, and reads messages of 64 MiB.
+//!     upgrade.read_buffer_size(4096).write_buffer_size(4096).max_message_size(65_536).on_upgrade(|socket| serve(socket, feed))
+//! };
+//! let app: Router = Router::new().route("/prices", get(upgrade)).with_state(feed.clone());
+//! # let _ = app;
+//!
+//! // Anywhere else; of each key a subscriber that is behind gets the newest.
+//! feed.publish_as("prices", ItemClass::Conflated(7), r#"{"key":7,"price":11}"#.into())?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The peer gets `{"event":"flow.pause","reason":"buffer full"}` and `{"event":"flow.resume"}`, strictly alternating, or whatever the
+//! frames make of them, and may send the same to hold its data. For event streams and tonic there is
+//! [`into_stream`](outbox::Outlet::into_stream); for tungstenite and for clients in Rust the front page of [`outbox`] has the text, and
+//! for browsers and Node there is `js/flow.mjs` in its crate. What the kernel holds comes on top of all bounds: up to 4 MB for each
+//! client that does not read, unless the server's send buffer is set. `cargo run --example websocket_feed` shows all of it in a
+//! browser.
 //!
 //! # Testing
 //!
