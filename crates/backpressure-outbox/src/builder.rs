@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{ConfigError, Exceeded, Overflow, SlowConsumer, Timestamp, Watermarks, nanos};
-use backpressure_queue::{ItemClass, Load, QueueBuilder, QueueError};
-use tokio::time::Instant;
+use backpressure_core::{Exceeded, Overflow, SlowConsumer, nanos};
+use backpressure_queue::{Load, QueueBuilder};
 
+use crate::config::{Config, Heartbeat, Keys, WhenSlow};
 use crate::shared::{Seat, Shared};
-use crate::{Close, Flow, Outbox, Outlet};
+use crate::{Close, Flow, Outbox, OutboxError, Outlet};
 
 /// Configures outboxes, and makes one for each connection.
 ///
@@ -26,79 +26,9 @@ pub struct OutboxBuilder<M> {
     config: Arc<Config<M>>,
 }
 
-type Weigh<M> = dyn Fn(&M) -> usize + Send + Sync;
-type Marker<M> = dyn Fn(Load) -> M + Send + Sync;
-type OnSlow = dyn Fn(Exceeded) -> Option<Close> + Send + Sync;
-
-pub(crate) struct Config<M> {
-    weigh: Arc<Weigh<M>>,
-    bound: Load,
-    pub(crate) reserve: Load,
-    overflow: Overflow,
-    keys: Keys,
-    /// Where the watermarks are to be; `None` for the usual places.
-    percent: Option<(u8, u8)>,
-    /// Where they are: right unless `wrong` says why not.
-    pub(crate) message_marks: Watermarks,
-    pub(crate) byte_marks: Watermarks,
-    /// Below this nobody is told anything, whatever came before.
-    calm: Load,
-    wrong: Option<OutboxError>,
-    pub(crate) slow: SlowConsumer,
-    pub(crate) when_slow: WhenSlow,
-    pub(crate) flow: Option<Flow>,
-    pub(crate) marker: Option<Arc<Marker<M>>>,
-    /// In nanoseconds.
-    pub(crate) close_within: u64,
-    pub(crate) heartbeat: Heartbeat,
-    /// What all timestamps of these connections count from.
-    origin: Instant,
-}
-
-/// What the key of a conflated message means here.
-#[derive(Clone, Copy)]
-enum Keys {
-    Conflate,
-    Ignored,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Heartbeat {
-    /// In nanoseconds.
-    pub(crate) every: u64,
-    pub(crate) misses: u32,
-}
-
-#[derive(Clone)]
-pub(crate) enum WhenSlow {
-    Close(Close),
-    Ask(Arc<OnSlow>),
-}
-
 impl<M> OutboxBuilder<M> {
     pub(crate) fn new(weigh: impl Fn(&M) -> usize + Send + Sync + 'static) -> Self {
-        let bound = Load { items: 50, weight: 1 << 20 };
-        let mut config = Config {
-            weigh: Arc::new(weigh),
-            bound,
-            reserve: Load { items: 8, weight: 1 << 16 },
-            overflow: Overflow::DropNewest,
-            keys: Keys::Conflate,
-            percent: None,
-            message_marks: Watermarks::of(bound.items as u64),
-            byte_marks: Watermarks::of(bound.weight),
-            calm: Load::ZERO,
-            wrong: None,
-            slow: SlowConsumer::new(),
-            when_slow: WhenSlow::Close(Close::SLOW),
-            flow: None,
-            marker: None,
-            close_within: nanos(Duration::from_secs(1)),
-            heartbeat: Heartbeat { every: nanos(Duration::from_secs(30)), misses: 2 },
-            origin: Instant::now(),
-        };
-        config.wrong = config.place_marks().err();
-        Self { config: Arc::new(config) }
+        Self { config: Arc::new(Config::new(Arc::new(weigh))) }
     }
 
     /// Bounds how many messages wait, what is urgent apart.
@@ -121,7 +51,7 @@ impl<M> OutboxBuilder<M> {
         self.set(|config| config.overflow = overflow)
     }
 
-    /// Has every value kept of what is [conflated](ItemClass::Conflated): it may be dropped as other messages may, but is not
+    /// Has every value kept of what is [conflated](backpressure_queue::ItemClass::Conflated): it may be dropped as other messages may, but is not
     /// superseded.
     ///
     /// For one subscriber of many to the same messages, who wants to see each change and not only the newest state.
@@ -216,104 +146,9 @@ impl<M> OutboxBuilder<M> {
     }
 }
 
-impl<M> Config<M> {
-    /// Checks the bounds, to which the reserve is added later and would hide what is wrong with them, and marks them.
-    fn place_marks(&mut self) -> Result<(), OutboxError> {
-        if self.bound.items == 0 {
-            return Err(OutboxError::Bounds(QueueError::NoItems));
-        }
-        if self.bound.weight == 0 {
-            return Err(OutboxError::Bounds(QueueError::NoWeight));
-        }
-        let mark = |capacity| match self.percent {
-            Some((high, low)) => Watermarks::try_percent(capacity, high, low).map_err(OutboxError::Watermarks),
-            None => Ok(Watermarks::of(capacity)),
-        };
-        (self.message_marks, self.byte_marks) = (mark(self.bound.items as u64)?, mark(self.bound.weight)?);
-        let slow_from = self.slow.least();
-        let messages = self.message_marks.high().min(slow_from.messages.saturating_add(1));
-        self.calm = Load {
-            items: usize::try_from(messages).unwrap_or(usize::MAX),
-            weight: self.byte_marks.high().min(slow_from.bytes.saturating_add(1)),
-        };
-        Ok(())
-    }
-
-    /// Whether a connection with that much is to be told nothing, and is not slow.
-    #[inline]
-    pub(crate) const fn is_calm(&self, load: Load) -> bool {
-        load.items < self.calm.items && load.weight < self.calm.weight
-    }
-
-    pub(crate) fn weigh(&self, message: &M) -> u64 {
-        (self.weigh)(message) as u64
-    }
-
-    /// The class that a message of this one has for these connections.
-    pub(crate) const fn class(&self, class: ItemClass) -> ItemClass {
-        match (class, self.keys) {
-            (ItemClass::Conflated(_), Keys::Ignored) => ItemClass::Droppable,
-            _ => class,
-        }
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.at(Instant::now())
-    }
-
-    pub(crate) fn at(&self, instant: Instant) -> Timestamp {
-        Timestamp::from_nanos(nanos(instant.saturating_duration_since(self.origin)))
-    }
-
-    pub(crate) fn instant(&self, at: Timestamp) -> Option<Instant> {
-        self.origin.checked_add(Duration::from_nanos(at.as_nanos()))
-    }
-}
-
-/// Why an outbox cannot be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OutboxError {
-    /// A bound leaves no room.
-    Bounds(QueueError),
-    /// The watermarks cross, or lie outside of the bounds.
-    Watermarks(ConfigError),
-}
-
-impl fmt::Display for OutboxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bounds(_) => "the bounds of the outbox leave no room",
-            Self::Watermarks(_) => "the watermarks of the outbox cannot be kept",
-        })
-    }
-}
-
-impl std::error::Error for OutboxError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bounds(error) => Some(error),
-            Self::Watermarks(error) => Some(error),
-        }
-    }
-}
-
 impl<M> Clone for OutboxBuilder<M> {
     fn clone(&self) -> Self {
         Self { config: Arc::clone(&self.config) }
-    }
-}
-
-impl<M> Clone for Config<M> {
-    fn clone(&self) -> Self {
-        Self {
-            weigh: Arc::clone(&self.weigh),
-            marker: self.marker.clone(),
-            when_slow: self.when_slow.clone(),
-            flow: self.flow.clone(),
-            wrong: self.wrong.clone(),
-            ..*self
-        }
     }
 }
 
@@ -332,6 +167,9 @@ impl<M> fmt::Debug for OutboxBuilder<M> {
 #[cfg(test)]
 #[cfg(not(backpressure_loom))]
 mod tests {
+    use backpressure_core::ConfigError;
+    use backpressure_queue::QueueError;
+
     use super::*;
 
     fn wrong(builder: &OutboxBuilder<String>) -> Option<OutboxError> {

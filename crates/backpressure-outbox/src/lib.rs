@@ -266,6 +266,7 @@
 mod alarm;
 mod builder;
 mod close;
+mod config;
 mod drive;
 mod ended;
 mod feed;
@@ -286,8 +287,9 @@ mod writer;
 
 pub use backpressure_core::{Depth, Exceeded, Overflow, SlowConsumer};
 pub use backpressure_queue::{Displaced, ItemClass, Load, Refused, SendError, Sent};
-pub use builder::{OutboxBuilder, OutboxError};
+pub use builder::OutboxBuilder;
 pub use close::Close;
+pub use config::OutboxError;
 pub use drive::{Drive, Inbound};
 pub use ended::Ended;
 pub use flow::{Flow, Pause, Resumed};

@@ -8,7 +8,7 @@ use backpressure_core::{Level, Timestamp};
 use backpressure_queue::{Displaced, Item, ItemClass, Load, Queue, Received, Receiver, Refused, SendError, Sender, Sent, Wakes};
 use tokio::time::Instant;
 
-use crate::builder::{Config, WhenSlow};
+use crate::config::{Config, WhenSlow};
 use crate::state::{Change, Ending, State, Why, Write};
 use crate::sync::Mutex;
 use crate::{Close, Numbers, Signal};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backpressure_core::{Depth, Exceeded, Lag, Level, Timestamp};
 use backpressure_queue::{Counts, Load};
 
-use crate::builder::{Config, WhenSlow};
+use crate::config::{Config, WhenSlow};
 use crate::flow::Awakened;
 use crate::{Close, Dropped, Numbers, Signal};
 

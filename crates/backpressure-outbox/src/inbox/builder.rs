@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_core::{TokenBucket, Watermarks};
+use backpressure_core::TokenBucket;
 use backpressure_queue::{Load, Overflow, QueueBuilder};
 
 use super::Inbox;
@@ -11,8 +11,7 @@ use super::intake::Intake;
 use super::pace::Pace;
 use super::space::Space;
 use crate::OutboxError;
-
-pub(super) type Weigh<T> = dyn Fn(&T) -> usize + Send + Sync;
+use crate::config::{Weigh, marks};
 
 /// Configures inboxes, and makes one for each connection. Clones share nothing that they make.
 ///
@@ -85,11 +84,8 @@ impl<T> InboxBuilder<T> {
         let Load { items, weight, .. } = self.bound;
         let queue = QueueBuilder::new(items, Overflow::Block).max_weight(weight).timed();
         let (sender, receiver) = queue.build().map_err(OutboxError::Bounds)?;
-        let mark = |capacity| match self.percent {
-            Some((high, low)) => Watermarks::try_percent(capacity, high, low).map_err(OutboxError::Watermarks),
-            None => Ok(Watermarks::of(capacity)),
-        };
-        let space = Arc::new(Space::new(mark(items as u64)?, mark(weight)?));
+        let (message_marks, byte_marks) = marks(self.bound, self.percent)?;
+        let space = Arc::new(Space::new(message_marks, byte_marks));
         let (message_pace, byte_pace) = (self.message_rate.map(Pace::new), self.byte_rate.map(Pace::new));
         let intake = Intake::new(sender, Arc::clone(&space), Arc::clone(&self.weigh), message_pace, byte_pace);
         Ok((Inbox::new(receiver, space), intake))

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use backpressure_core::{Level, Timestamp};
 use backpressure_queue::{Item, Load, Refused, Sender};
 
-use super::builder::Weigh;
 use super::pace::Pace;
 use super::space::{Awaited, Space, Stop};
 use crate::Close;
 use crate::alarm::Alarm;
+use crate::config::Weigh;
 use crate::shared::Shared;
 use crate::state::Why;
 
