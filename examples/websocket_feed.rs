@@ -195,6 +195,9 @@ async fn upgrade(Query(query): Query<Vec<(String, String)>>, State(feed): State<
         let names = POLICIES.map(|(name, _)| name).join(", ");
         return (StatusCode::BAD_REQUEST, format!("policy is one of {names}\n")).into_response();
     };
+    if feed.is_draining() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     // A client may say stop and go. By default each socket has 128 KiB of buffers, and takes messages of 64 MiB.
     upgrade
         .read_buffer_size(4 << 10)

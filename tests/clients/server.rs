@@ -104,6 +104,9 @@ async fn upgrade(
     State(server): State<Server>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, StatusCode> {
+    if server.hub.is_draining() {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
     let outbox = wishes.outbox(&server).ok_or(StatusCode::BAD_REQUEST)?;
     let upgrade = upgrade.read_buffer_size(4 << 10).write_buffer_size(4 << 10).max_message_size(1 << 20);
     Ok(upgrade.on_upgrade(async move |socket| connection(socket, &server, wishes, &outbox).await))

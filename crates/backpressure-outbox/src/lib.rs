@@ -257,7 +257,9 @@
 //!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room. A producer that is to slow down for the slowest awaits
 //!   a [`Flow`].
 //! - **A peer that pauses for ever** holds at most what its outbox may: give it a soft limit, or it stays.
-//! - **Large messages.** Bound them in the transport too: by default axum's WebSocket reads 64 MiB before it hands over a message.
+//! - **Large messages.** Bound them in the transport too: by default axum's WebSocket reads 64 MiB before it hands over a message. What
+//!   the transport refuses to read, for its size or as broken, is a failure of the transport: the connection ends without a close
+//!   frame. Where the peer is to be told 1009, let an [`Inbox`] have the lower bound.
 //! - **Cancellation.** Dropping the future of a connection drops its transport without a close frame; what was taken and not flushed
 //!   is uncertain, and counted as [`in_flight`](Numbers::in_flight).
 //! - **Time.** Soft limits, heartbeats and the bounded close use tokio's timers: they panic outside of a runtime with time enabled.
