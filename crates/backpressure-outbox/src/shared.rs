@@ -293,7 +293,8 @@ impl<M> Shared<M> {
         let (all, others, reserve) = (self.queue().load(), self.queue().load_besides_urgent(), self.config.reserve);
         let (items, weight) = (all.items.saturating_sub(others.items), all.weight.saturating_sub(others.weight));
         let added = self.config.weigh(message);
-        added > reserve.weight || (items < reserve.items && added <= reserve.weight.saturating_sub(weight))
+        let never = reserve.items == 0 || added > reserve.weight;
+        never || (items < reserve.items && added <= reserve.weight.saturating_sub(weight))
     }
 
     /// Takes note of a write.

@@ -127,6 +127,18 @@ async fn an_answer_that_fits_no_reserve_is_lost_and_counted_and_does_not_stop_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_nothing_is_reserved_answers_are_lost_and_the_peer_is_read_on() {
+    for reserve in [Load::ZERO, Load { items: 0, weight: 1_000 }] {
+        let (outbox, peer, _task) = start(&builder().reserve(reserve), usize::MAX);
+        for question in 0..3 {
+            peer.send(&question.to_string());
+        }
+        settle().await;
+        assert_eq!((peer.reads(), outbox.numbers().dropped.refused), (3, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_pauses_gets_nothing_until_it_resumes_and_then_all_in_order() {
     let (outbox, peer, _task) = start(&builder(), usize::MAX);
     peer.send("pause");
