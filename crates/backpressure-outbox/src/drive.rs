@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use backpressure_core::Timestamp;
-use backpressure_queue::ItemClass;
+use backpressure_queue::{ItemClass, Refused, SendError};
 use futures_core::Stream;
 use futures_sink::Sink;
 use pin_project::pin_project;
@@ -195,11 +195,11 @@ fn answered<M>(shared: &Shared<M>, reply: &mut Option<M>) -> bool {
     let Some(message) = reply.take() else {
         return true;
     };
-    if shared.has_room_for_urgent(&message) {
-        // It is lost where the outbox is closed, or it is too heavy for any reserve.
-        drop(shared.try_send(shared.item(ItemClass::Urgent, message)));
-    } else {
+    if !shared.has_room_for_urgent(&message) {
         *reply = Some(message);
+    } else if let Err(SendError { item, reason: Refused::Full, .. }) = shared.try_send(shared.item(ItemClass::Urgent, message)) {
+        // Somebody else has taken the room since. For any other reason it is lost: the outbox is closed, or no reserve has room.
+        *reply = Some(item.value);
     }
     reply.is_none()
 }

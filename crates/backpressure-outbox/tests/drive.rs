@@ -4,7 +4,8 @@
 mod wire;
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Context;
 
 use backpressure_outbox::{Close, Depth, Ended, Exceeded, Inbound, ItemClass, Load, Outbox, OutboxBuilder, Signal, SlowConsumer};
@@ -124,6 +125,26 @@ async fn an_answer_that_fits_no_reserve_is_lost_and_counted_and_does_not_stop_th
     settle().await;
     assert_eq!(peer.data(), ["re: short"]);
     assert_eq!(outbox.numbers().dropped.refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_room_another_urgent_message_takes_waits_for_the_next() {
+    // Weighed once to look for room, and a second time as it is sent: in between, another thread may send.
+    let (between, weighed) = (Arc::new(OnceLock::<Outbox<String>>::new()), AtomicUsize::new(0));
+    let bytes = {
+        let between = Arc::clone(&between);
+        move |message: &String| {
+            if message == "re: question" && weighed.fetch_add(1, Ordering::Relaxed) == 1 {
+                between.get().unwrap().try_send_as(ItemClass::Urgent, "alarm".to_owned()).unwrap();
+            }
+            message.len()
+        }
+    };
+    let (outbox, peer, _task) = start(&Outbox::builder(bytes).reserve(Load { items: 1, weight: 100 }), usize::MAX);
+    between.set(outbox).unwrap();
+    peer.send("question");
+    settle().await;
+    assert_eq!(peer.data(), ["alarm", "re: question"]);
 }
 
 #[tokio::test(start_paused = true)]
