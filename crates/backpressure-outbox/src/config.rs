@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{ConfigError, Exceeded, Overflow, SlowConsumer, Timestamp, Watermarks, nanos};
+use backpressure_core::{ConfigError, Exceeded, Level, Overflow, SlowConsumer, Timestamp, Watermarks, nanos};
 use backpressure_queue::{ItemClass, Load, QueueError};
 use tokio::time::Instant;
 
@@ -154,6 +154,14 @@ pub(crate) fn marks(bound: Load, percent: Option<(u8, u8)>) -> Result<(Watermark
         None => Ok(Watermarks::of(capacity)),
     };
     Ok((mark(bound.items as u64)?, mark(bound.weight)?))
+}
+
+/// Moves a level: up at the high mark of either messages or bytes, down at the low one of both.
+pub(crate) fn mark(level: &mut Level, message_marks: &Watermarks, byte_marks: &Watermarks, load: Load) {
+    let (mut messages, mut bytes) = (*level, *level);
+    message_marks.update(&mut messages, load.items as u64);
+    byte_marks.update(&mut bytes, load.weight);
+    *level = if messages == Level::Low { bytes } else { Level::High };
 }
 
 /// Why an outbox cannot be made.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backpressure_core::{Depth, Exceeded, Lag, Level, Timestamp};
 use backpressure_queue::{Counts, Load};
 
-use crate::config::{Config, WhenSlow};
+use crate::config::{Config, WhenSlow, mark};
 use crate::flow::Awakened;
 use crate::{Close, Dropped, Numbers, Signal};
 
@@ -29,8 +29,8 @@ pub(crate) struct State {
     write_max: u64,
     /// How many [`Outbox`](crate::Outbox)es there are.
     pub(crate) handles: u32,
-    messages: Level,
-    bytes: Level,
+    /// Above the high mark of either messages or bytes, until below the low one of both.
+    level: Level,
     /// How full what the peer has sent is.
     pub(crate) inbound: Level,
     /// What the peer was told last.
@@ -206,9 +206,8 @@ impl State {
         Some(if level == Level::High { Signal::Pause } else { Signal::Resume })
     }
 
-    /// Above the high mark of either, until below the low one of both.
-    pub(crate) fn level(&self) -> Level {
-        if self.messages == Level::Low { self.bytes } else { Level::High }
+    pub(crate) const fn level(&self) -> Level {
+        self.level
     }
 
     /// In either direction: what the peer is told.
@@ -218,10 +217,9 @@ impl State {
 
     /// Moves the marks, and the producer's flow with them. Returns who has waited for it to resume.
     fn mark<M>(&mut self, config: &Config<M>, load: Load, now: Timestamp) -> Option<Box<Awakened>> {
-        let before = self.level();
-        config.message_marks.update(&mut self.messages, load.items as u64);
-        config.byte_marks.update(&mut self.bytes, load.weight);
-        match (before, self.level()) {
+        let before = self.level;
+        mark(&mut self.level, &config.message_marks, &config.byte_marks, load);
+        match (before, self.level) {
             (Level::Low, Level::High) => {
                 self.paused_for = self.paused_for.wrapping_sub(now.as_nanos());
                 if let Some(flow) = &config.flow {

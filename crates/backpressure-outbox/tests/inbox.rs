@@ -101,6 +101,20 @@ async fn bytes_count_as_messages_do_and_both_must_drain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_between_their_marks_keep_up_the_pause_that_messages_began_and_no_longer() {
+    let (mut inbox, _outbox, peer, _task) = start(&inboxes().max_messages(100).max_bytes(1_000));
+    say(&peer, (0..74).map(|_| "x".to_owned()).chain(["y".repeat(500)])).await;
+    assert_eq!(peer.signals(), [Signal::Pause]);
+    receive(&mut inbox, 74).await;
+    assert_eq!((inbox.numbers().bytes, peer.signals()), (500, vec![Signal::Pause]));
+    // Nor does anything else that wakes the reader end it.
+    say(&peer, ["z"]).await;
+    assert_eq!(peer.signals(), [Signal::Pause]);
+    receive(&mut inbox, 1).await;
+    assert_eq!(peer.signals(), [Signal::Pause, Signal::Resume]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_larger_than_the_bound_ends_the_connection_and_takes_nothing_along() {
     let (mut inbox, _outbox, peer, task) = start(&inboxes().max_bytes(64 << 10));
     say(&peer, ["before".to_owned(), "x".repeat(64 << 20), "after".to_owned()]).await;

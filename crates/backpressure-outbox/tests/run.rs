@@ -136,6 +136,20 @@ async fn bytes_alone_pause_and_both_must_drain_to_resume() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_between_their_marks_keep_up_the_pause_that_messages_began() {
+    let (outbox, peer, _task) = start(&builder().max_messages(100).max_bytes(1_000), 0);
+    send(&outbox, (0..74).map(|_| "x".to_owned()).chain(["y".repeat(500)]));
+    assert!(outbox.is_paused());
+    // The signal, and all light ones.
+    peer.take(75);
+    settle().await;
+    assert_eq!((outbox.numbers().bytes, outbox.is_paused()), (500, true));
+    peer.take(1);
+    settle().await;
+    assert!(!outbox.is_paused());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_that_the_peer_has_not_got_yet_is_not_told_once_it_is_over() {
     let (outbox, peer, _task) = start(&builder().max_messages(8).overflow(Overflow::DropOldest).max_bytes(100), 0);
     for _ in 0..1_000 {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use backpressure_core::{Level, Timestamp};
-use backpressure_queue::{Item, Load, Refused, Sender};
+use backpressure_queue::{Item, Refused, Sender};
 
 use super::pace::Pace;
 use super::space::{Awaited, Space, Stop};
 use crate::Close;
 use crate::alarm::Alarm;
-use crate::config::Weigh;
+use crate::config::{Weigh, mark};
 use crate::shared::Shared;
 use crate::state::Why;
 
@@ -27,8 +27,7 @@ pub struct Intake<T> {
     byte_pace: Option<Pace>,
     /// A message for which there is no room.
     in_hand: Option<Item<T>>,
-    messages: Level,
-    bytes: Level,
+    level: Level,
 }
 
 /// An intake at work.
@@ -49,8 +48,7 @@ impl<T> Intake<T> {
         message_pace: Option<Pace>,
         byte_pace: Option<Pace>,
     ) -> Self {
-        let (messages, bytes) = (Level::Low, Level::Low);
-        Self { sender, space, weigh, message_pace, byte_pace, in_hand: None, messages, bytes }
+        Self { sender, space, weigh, message_pace, byte_pace, in_hand: None, level: Level::Low }
     }
 
     /// Tries to put the message in hand where it belongs. Returns how to end where nobody will ever take it.
@@ -77,11 +75,9 @@ impl<T> Intake<T> {
 
     /// Moves the marks. Returns whether the peer is to pause because of what is inside.
     fn mark(&mut self) -> bool {
-        let Load { items, weight, .. } = self.sender.queue().load();
         let (message_marks, byte_marks) = self.space.marks();
-        message_marks.update(&mut self.messages, items as u64);
-        byte_marks.update(&mut self.bytes, weight);
-        self.messages == Level::High || self.bytes == Level::High
+        mark(&mut self.level, message_marks, byte_marks, self.sender.queue().load());
+        self.level == Level::High
     }
 }
 
