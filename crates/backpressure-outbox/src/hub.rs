@@ -198,13 +198,12 @@ impl<K, M> Hub<K, M> {
     ///
     /// Dropping it leaves those who have not been closed yet where they are; nobody can join even so. Another call goes on.
     pub async fn drain(&self, over: Duration) {
-        let start = Instant::now();
+        let (start, over) = (Instant::now(), over.min(LONGEST_DRAIN));
         let members = self.shared.begin_to_drain();
         let count = u32::try_from(members.len()).unwrap_or(u32::MAX).max(1);
         for (turn, id) in (0_u32..).zip(members) {
-            if let Some(at) = start.checked_add(over / count * turn)
-                && at > Instant::now()
-            {
+            let at = start + over / count * turn;
+            if at > Instant::now() {
                 sleep_until(at).await;
             }
             self.shared.close(id, Close::RESTART);
@@ -350,3 +349,6 @@ impl<M> fmt::Display for OverBudget<M> {
 }
 
 impl<M> std::error::Error for OverBudget<M> {}
+
+/// 136 years: an `Instant` takes that much more on every platform.
+const LONGEST_DRAIN: Duration = Duration::from_secs(u32::MAX as u64);

@@ -341,6 +341,16 @@ async fn a_drain_that_is_given_up_leaves_the_rest_where_they_are_and_another_goe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_over_more_time_than_there_is_closes_one_and_leaves_the_rest() {
+    for count in 2..6 {
+        let hub = hub();
+        let _connections: Vec<_> = (0..count).map(|_| join(&hub, &hub.outbox(), usize::MAX)).collect();
+        assert!(tokio::time::timeout(secs(60), hub.drain(std::time::Duration::MAX)).await.is_err());
+        assert_eq!(hub.numbers().members, count - 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_slowest_come_first_by_age_and_then_by_bytes_with_their_labels() {
     let hub = hub();
     let label = |label: &str| {
