@@ -288,9 +288,7 @@ where
             return Published::default();
         };
         let mut after = Afterwards::nothing();
-        let published = topic.publish(class, letter, &mut after);
-        after.follow();
-        published
+        topic.publish(class, letter, &mut after)
     }
 
     fn enter(

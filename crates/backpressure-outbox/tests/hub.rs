@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backpressure_outbox::{
-    Close, Control, Depth, Ended, Exceeded, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Member, OutboxBuilder,
-    OutboxError, Overflow, SlowConsumer, SubscribeError,
+    Close, Control, Depth, Ended, Exceeded, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Member, Outbox,
+    OutboxBuilder, OutboxError, Overflow, SlowConsumer, SubscribeError,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance};
@@ -394,6 +394,27 @@ fn bounds_of_nothing_and_outboxes_that_are_wrong_are_refused() {
     let hub = builder().build().unwrap();
     assert!(matches!(hub.join(&hub.outbox().max_messages(0)), Err(JoinError::Outbox(OutboxError::Bounds(_)))));
     assert_eq!((hub.numbers().members, hub.numbers().connections), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_that_panics_takes_its_publisher_along_and_leaves_no_other_member_half_ended() {
+    let hub = hub();
+    let slow = hub.outbox().slow(SlowConsumer::new().hard(Depth::messages(0)));
+    let wrong = Outbox::builder(|_: &Letter<String>| panic!("as it should"));
+    // In no order that anybody knows: some come before the first that panics.
+    let members: Vec<_> = (0..100).map(|number| hub.join(if number < 4 { &wrong } else { &slow }).unwrap()).collect();
+    for (member, _) in &members {
+        member.subscribe("t".to_owned()).unwrap();
+    }
+    let publishes = std::panic::AssertUnwindSafe(|| hub.publish("t", "x".to_owned()));
+    assert!(std::panic::catch_unwind(publishes).is_err());
+    let mut ended = 0;
+    for (member, _) in &members {
+        let numbers = member.outbox().numbers();
+        assert_eq!((numbers.messages, numbers.closed), (0, numbers.sent == 1));
+        ended += usize::from(numbers.closed);
+    }
+    assert_eq!((hub.numbers().members, hub.numbers().bytes), (100 - ended, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ struct Subscribers<M> {
     snapshot: Option<Arc<[Subscriber<M>]>>,
 }
 
-/// What is left to do once a message has been given to everybody.
+/// What is left to do once a message has been given to everybody, and is done when this is dropped.
 pub(super) struct Afterwards<M> {
     wakes: Wakes,
     resumed: Vec<Awakened>,
@@ -104,9 +104,11 @@ impl<M> Afterwards<M> {
             self.ending.push(Arc::clone(subscriber));
         }
     }
+}
 
-    /// Ends, wakes and drops, without any lock.
-    pub(super) fn follow(self) {
+impl<M> Drop for Afterwards<M> {
+    /// Ends, wakes and drops, without any lock; also where a closure of one subscriber has panicked, for those before it.
+    fn drop(&mut self) {
         for subscriber in &self.ending {
             subscriber.begin_to_end(true);
         }
