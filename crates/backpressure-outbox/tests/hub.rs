@@ -459,3 +459,37 @@ async fn what_is_woken_or_dropped_by_a_message_may_use_the_hub() {
     publish(&hub, ["wakes"]);
     assert_eq!((hub.numbers().members, member.outbox().numbers().messages), (1, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_with_a_connection_that_ends_as_it_is_given_a_message_may_publish_to_the_same_topic() {
+    /// What is dropped with the configuration of a member, which its last message outlives.
+    struct Farewell(Hub<String, String>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            publish(&self.0, ["has left"]);
+        }
+    }
+    let leaving = hub();
+    let outlet = Arc::new(Mutex::new(None));
+    let hangs_up = {
+        let outlet = Arc::clone(&outlet);
+        // Another thread may end the connection while a message is given to everybody.
+        Outbox::builder(move |_: &Letter<String>| {
+            drop(outlet.lock().unwrap().take());
+            1
+        })
+    };
+    let stays = leaving.join(&hangs_up).unwrap();
+    stays.0.subscribe("t".to_owned()).unwrap();
+    let farewell = Farewell(leaving.clone());
+    let leaves = leaving.join(&leaving.outbox().gap_marker(move |_| {
+        let Farewell(_) = &farewell;
+        Letter::from(String::new())
+    }));
+    let (member, of_leaves) = leaves.unwrap();
+    member.subscribe("t".to_owned()).unwrap();
+    *outlet.lock().unwrap() = Some(of_leaves);
+    drop(member);
+    publish(&leaving, ["hello"]);
+    assert_eq!(stays.0.outbox().numbers().sent, 2);
+}

@@ -61,8 +61,10 @@ impl<M> Topic<M> {
     /// Gives a letter to everybody, without waiting for anybody.
     pub(super) fn publish(&self, class: ItemClass, letter: &Letter<M>, after: &mut Afterwards<M>) -> Published {
         let mut published = Published::default();
+        // Dropped after the lock is released: who has left meanwhile is dropped for good with it.
+        let subscribers;
         let _order = self.order.lock();
-        let subscribers = self.subscribers.lock().snapshot();
+        subscribers = self.subscribers.lock().snapshot();
         let now = Instant::now();
         for subscriber in &*subscribers {
             let item = subscriber.item(class, letter.clone());
