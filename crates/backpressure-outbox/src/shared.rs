@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use backpressure_core::{Level, Timestamp};
-use backpressure_queue::{Displaced, Item, ItemClass, Load, Queue, Received, Receiver, Refused, SendError, Sender, Sent, Wakes};
+use backpressure_queue::{
+    Displaced, Item, ItemClass, Load, Overflow, Queue, Received, Receiver, Refused, SendError, Sender, Sent, Wakes,
+};
 use tokio::time::Instant;
 
 use crate::config::{Config, WhenSlow};
@@ -105,6 +107,15 @@ impl<M> Shared<M> {
             None => Change::default(),
         };
         Delivery { result, change }
+    }
+
+    /// Takes note that a message which was refused is dropped, so that the peer learns of the gap. What is urgent is no part of the
+    /// order, and a policy that drops has taken note of what it has refused.
+    pub(crate) fn lost(&self, refused: &SendError<M>) {
+        let marked = refused.reason == Refused::Full && self.queue().overflow() != Overflow::Block;
+        if refused.item.class != ItemClass::Urgent && !marked {
+            self.queue().mark_missed(refused.item.weight);
+        }
     }
 
     /// Takes note of what became of a message that was sent past [`deliver`](Self::deliver), because it waited for room.

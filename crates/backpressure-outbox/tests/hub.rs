@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backpressure_outbox::{
-    Close, Control, Depth, Ended, Exceeded, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Member, Outbox,
+    Close, Control, Depth, Ended, Exceeded, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Load, Member, Outbox,
     OutboxBuilder, OutboxError, Overflow, SlowConsumer, SubscribeError,
 };
 use tokio::task::JoinHandle;
@@ -142,6 +142,28 @@ async fn classes_hold_for_each_subscriber_and_one_may_want_every_value() {
     assert_eq!(newest.peer.data(), ["urgent", "8", "9"]);
     assert_eq!(all.peer.data()[0], "urgent");
     assert_eq!(all.peer.data()[1..], strings(0..10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_member_has_no_room_for_is_marked_as_a_gap_under_each_policy() {
+    let hub = hub();
+    let marker = |missed: Load| Letter::from(format!("lost {} of {} bytes", missed.items, missed.weight));
+    let outbox = hub.outbox().max_messages(2).max_bytes(10).gap_marker(marker);
+    let policies = [Overflow::DropOldest, Overflow::DropNewest, Overflow::Block];
+    let connections = policies.map(|policy| join(&hub, &outbox.clone().overflow(policy), 0));
+    publish(&hub, ["a", "too heavy for it", "b", "c", "d"]);
+    // This has a room of its own, and is no part of the order.
+    hub.publish_as("t", ItemClass::Urgent, "urgent".repeat(20_000)).unwrap();
+    for connection in &connections {
+        connection.peer.take(usize::MAX);
+    }
+    settle().await;
+    publish(&hub, ["e"]);
+    settle().await;
+    let [by_oldest, by_newest, by_block] = connections.map(|connection| connection.peer.data());
+    assert_eq!(by_oldest, ["lost 3 of 18 bytes", "c", "d", "e"]);
+    assert_eq!(by_newest, ["a", "lost 1 of 16 bytes", "b", "lost 2 of 2 bytes", "e"]);
+    assert_eq!(by_block, by_newest);
 }
 
 #[tokio::test(start_paused = true)]

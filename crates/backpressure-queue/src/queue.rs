@@ -143,6 +143,12 @@ impl<T> Queue<T> {
         self.update(State::discard).into_items()
     }
 
+    /// Has the receiver learn that an item of this weight was lost on its way here, as [missed](Received::missed): for whoever drops
+    /// what was refused instead of keeping it. What a policy that drops has refused for lack of room is marked already.
+    pub fn mark_missed(&self, weight: u64) {
+        self.state.lock().store.mark_loss(weight);
+    }
+
     /// Frees the memory that the queue needed when it was longer.
     ///
     /// For a queue that was long once and will be short, as one of many connections that is idle: a queue that is filled and

@@ -78,7 +78,10 @@ impl<M> Topic<M> {
                 }
                 // It is about to leave.
                 Err(error) if error.reason == Refused::Closed => {}
-                Err(_) => published.refused += 1,
+                Err(error) => {
+                    published.refused += 1;
+                    subscriber.lost(&error);
+                }
             }
             after.keep(subscriber, change);
         }

@@ -299,8 +299,8 @@ impl<T> Store<T> {
         Ok(superseded)
     }
 
-    /// Notes at the back that an item was refused by a policy that drops.
-    fn mark_loss(&mut self, weight: u64) {
+    /// Notes at the back that an item was refused by a policy that drops, or dropped by its sender.
+    pub(super) fn mark_loss(&mut self, weight: u64) {
         let loss = Load { items: 1, weight };
         match self.slots.back_mut() {
             Some(Slot::Gap(gap)) => *gap = gap.saturating_add(loss),

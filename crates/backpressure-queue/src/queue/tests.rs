@@ -177,6 +177,24 @@ fn a_gap_is_marked_where_it_is() {
 }
 
 #[test]
+fn what_its_sender_drops_is_missed_where_it_would_have_been_and_takes_no_room() {
+    let (sender, mut receiver) = queue(2, Overflow::Block);
+    let queue = sender.queue();
+    queue.mark_missed(7);
+    for value in 0..2 {
+        sender.try_send(value).unwrap();
+        queue.mark_missed(10);
+        queue.mark_missed(20);
+    }
+    assert_eq!(queue.load(), Load { items: 2, weight: 2 });
+    for (value, missed) in [(0, Load { items: 1, weight: 7 }), (1, Load { items: 2, weight: 30 })] {
+        let received = receiver.try_recv().unwrap();
+        assert_eq!((received.item.value, received.missed), (value, missed));
+    }
+    assert_eq!((receiver.missed(), queue.counts().refused), (Load { items: 2, weight: 30 }, 0));
+}
+
+#[test]
 fn evictions_behind_durable_items_leave_no_more_slots_than_thrice_the_items() {
     let (sender, mut receiver) = queue::<u64>(8, Overflow::DropOldest);
     for value in 0..4 {
