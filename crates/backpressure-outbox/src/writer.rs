@@ -18,6 +18,8 @@ pub(crate) struct Writer<M, F> {
     pub(crate) feed: Feed<M, F>,
     phase: Phase,
     batch: Batch,
+    /// How many frames were written since the task has had its turn.
+    turn: u32,
     /// Whether a close frame was written, which a peer may answer.
     said: bool,
     alarm: Alarm,
@@ -58,7 +60,7 @@ enum Stop {
 
 impl<M, F> Writer<M, F> {
     pub(crate) fn new(feed: Feed<M, F>) -> Self {
-        Self { feed, phase: Phase::Open, batch: Batch::default(), said: false, alarm: Alarm::default() }
+        Self { feed, phase: Phase::Open, batch: Batch::default(), turn: 0, said: false, alarm: Alarm::default() }
     }
 
     /// Returns how this is ending, if it is.
@@ -142,6 +144,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
     where
         S: Sink<F::Frame>,
     {
+        *self.as_mut().project().turn = 0;
         loop {
             self.as_mut().look();
             let stop = match self.as_mut().write(sink.as_mut(), context) {
@@ -191,7 +194,8 @@ impl<M, F: Frames<M>> Writer<M, F> {
     {
         let this = self.as_mut().project();
         loop {
-            let full = this.batch.frames >= MAX_BATCH;
+            // A producer that keeps up has more whenever all is flushed.
+            let full = this.batch.frames >= MAX_BATCH || *this.turn >= MAX_BATCH;
             if full || !this.feed.has_next() {
                 if this.batch.frames > 0 {
                     let Poll::Ready(flushed) = sink.as_mut().poll_flush(context) else {
@@ -211,6 +215,7 @@ impl<M, F: Frames<M>> Writer<M, F> {
             // The message may have been evicted, or discarded, since.
             if let Some(Next { frame, messages }) = this.feed.next() {
                 this.batch.frames += 1;
+                *this.turn += 1;
                 this.batch.messages += messages;
                 sink.as_mut().start_send(frame)?;
             }

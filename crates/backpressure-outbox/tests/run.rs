@@ -53,6 +53,26 @@ fn a_sink_that_is_always_ready_is_flushed_every_64_frames_and_others_get_their_t
     assert_eq!((peer.flushed(), peer.flushes(), woken.load(Ordering::Relaxed)), (900, 15, 14));
 }
 
+#[test]
+fn a_producer_that_keeps_up_with_the_writer_does_not_keep_the_task() {
+    let (outbox, outlet) = builder().build().unwrap();
+    send(&outbox, [0]);
+    // Each message is there as soon as the one before is flushed.
+    let written = AtomicUsize::new(0);
+    let sink = futures_util::sink::unfold((), async |(), _: Frame| {
+        if written.fetch_add(1, Ordering::Relaxed) < 1_000 {
+            send(&outbox, ["more"]);
+        }
+        Ok::<_, Broken>(())
+    });
+    let mut run = Box::pin(outlet.run(sink, Words));
+    let (waker, woken) = count_wakes();
+    for turn in 1..4 {
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!((written.load(Ordering::Relaxed), woken.load(Ordering::Relaxed)), (64 * turn, turn));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_lasts_until_it_is_flushed() {
     let (outbox, peer, _task) = start(&builder(), 0);
