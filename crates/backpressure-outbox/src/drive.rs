@@ -109,8 +109,9 @@ where
     H: FnMut(T) -> Inbound<M, I>,
 {
     fn poll_end(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended<E>> {
+        let mut reads = MAX_READS;
         loop {
-            let read = self.as_mut().read(context);
+            let read = self.as_mut().read(context, &mut reads);
             let mut this = self.as_mut().project();
             let (Some(socket), Some(mut writer)) = (this.socket.as_mut().as_pin_mut(), this.writer.as_mut().as_pin_mut()) else {
                 panic_after_the_end();
@@ -141,13 +142,14 @@ where
         }
     }
 
-    fn read(self: Pin<&mut Self>, context: &mut Context<'_>) -> Read<E> {
+    /// Reads at most so many messages, fewer the next time.
+    fn read(self: Pin<&mut Self>, context: &mut Context<'_>, left: &mut usize) -> Read<E> {
         let mut this = self.project();
         let (Some(mut socket), Some(writer)) = (this.socket.as_mut().as_pin_mut(), this.writer.as_ref().as_pin_ref()) else {
             panic_after_the_end();
         };
         let shared = writer.feed.shared();
-        for _ in 0..MAX_READS {
+        while *left > 0 {
             if !writer.is_leaving() {
                 if !answered(shared, this.reply) {
                     return Read::Nothing;
@@ -166,6 +168,7 @@ where
                 Poll::Ready(Some(Err(error))) => return Read::Ended(Err(error)),
                 Poll::Ready(Some(Ok(message))) => message,
             };
+            *left -= 1;
             this.pulse.heard = true;
             if writer.is_leaving() {
                 continue;

@@ -223,6 +223,25 @@ fn a_peer_that_never_stops_sending_does_not_keep_the_task_or_its_own_data() {
     assert_eq!((peer.reads(), peer.flushed(), woken.load(Ordering::Relaxed)), (64, 3, 1));
 }
 
+#[test]
+fn a_peer_that_never_stops_asking_does_not_keep_the_task_where_its_answers_are_taken_at_once() {
+    let (_outbox, outlet) = builder().build().unwrap();
+    let (wire, peer) = wire(usize::MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _guard = runtime.enter();
+    let mut drive = Box::pin(outlet.drive(wire, Words, understand));
+    for question in 0..1_000 {
+        peer.send(&question.to_string());
+    }
+    let (waker, woken) = count_wakes();
+    for turn in 1..4 {
+        let before = woken.load(Ordering::Relaxed);
+        assert!(drive.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(peer.reads(), 64 * turn);
+        assert!(woken.load(Ordering::Relaxed) > before);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_hangs_up_or_breaks_ends_it_and_nothing_of_the_transport_is_left() {
     let (outbox, peer, task) = start(&builder(), 1);
