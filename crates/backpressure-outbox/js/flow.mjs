@@ -12,6 +12,8 @@
  * Hazards:
  * - What arrives before the socket has its `FlowSocket` is not seen: make both in one turn, one of each.
  * - While the server does not pause, `send` goes straight to the socket, whose own buffer (`bufferedAmount`) has no bound.
+ * - A handler that waits for `ready` may wait for ever: the server pauses because this reader is behind, and it is behind because the
+ *   handler waits. Send from elsewhere, or keep for later what `send` does not take.
  * - `maxBacklog` counts messages, not bytes: the backlog takes up to that many of the largest that the server sends.
  * - `ws` hands over all messages of one read, up to 64 KiB, in one turn. A handler that returns a promise meets them as a
  *   backlog, however fast it is: where messages are small, raise `maxBacklog`, or give `ws` `allowSynchronousEvents: false`.

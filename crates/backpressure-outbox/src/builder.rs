@@ -94,7 +94,8 @@ impl<M> OutboxBuilder<M> {
 
     /// Has a marker sent ahead of the first message after a loss, made from what was lost.
     ///
-    /// It takes no room: it is made when that message is about to be written.
+    /// It takes no room: it is made when that message is about to be written. A loss is what the policy drops, and whatever a
+    /// [`Hub`](crate::Hub) has no room for here; what else is refused comes back to a sender who may try again.
     pub fn gap_marker(self, marker: impl Fn(Load) -> M + Send + Sync + 'static) -> Self {
         self.set(|config| config.marker = Some(Arc::new(marker)))
     }
@@ -104,11 +105,13 @@ impl<M> OutboxBuilder<M> {
         self.set(|config| config.close_within = nanos(duration))
     }
 
-    /// Sets how often [`drive`](Outlet::drive) asks the peer for a sign of life, and how many times in a row it may give none.
+    /// Sets how often [`drive`](Outlet::drive) asks the peer for a sign of life, and how many times in a row it may give none: at
+    /// least 1.
     ///
     /// Whatever comes from the peer is a sign. The first question comes after one interval, so a peer that is silent from the start
-    /// is ended after `misses + 1` of them; a question that the transport does not take counts as one, too. An interval of
-    /// `Duration::MAX` asks never; shorter ones than a millisecond are one.
+    /// is ended after `misses + 1` of them; a question that the transport does not take counts as one, too, and so does one for which
+    /// the frames have no [ping](crate::Control::Ping): where they have none, and peers may listen in silence, switch this off. An
+    /// interval of `Duration::MAX` asks never; shorter ones than a millisecond are one.
     pub fn heartbeat(self, every: Duration, misses: u32) -> Self {
         let every = nanos(every.max(Duration::from_millis(1)));
         self.set(|config| config.heartbeat = Heartbeat { every, misses })

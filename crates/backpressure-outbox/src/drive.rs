@@ -30,7 +30,7 @@ pub enum Inbound<M, I = Infallible> {
     /// An answer, ahead of all data: it is sent as [`ItemClass::Urgent`](backpressure_queue::ItemClass::Urgent).
     ///
     /// While the reserve has no room for it, nothing more is read: a peer that asks without reading the answers is not asked after. An
-    /// answer that is too heavy for the reserve is lost, and counted as refused.
+    /// answer that is too heavy for the reserve, or any where it has no place, is lost, and counted as refused.
     Reply(M),
     /// A message for the application: it goes to the [`Inbox`](crate::Inbox) of the connection.
     Deliver(I),

@@ -157,6 +157,9 @@ impl<K, M> Hub<K, M> {
 
     /// Makes a letter that counts against the budget of the hub: to send it to single members, or to publish it to several topics.
     ///
+    /// It counts for as long as anybody keeps it, and disconnecting members makes no room where it is the application that does: what
+    /// is published then comes back, after everybody who was behind has gone for it.
+    ///
     /// # Errors
     ///
     /// As [`publish`](Self::publish).
@@ -188,7 +191,8 @@ impl<K, M> Hub<K, M> {
     /// the last transport is gone. From the first poll on nobody can join.
     ///
     /// Each has its [second](OutboxBuilder::close_within) to get what waits for it; so it takes at most that much longer than `over`.
-    /// A [pulled](crate::Pulled) body that nobody pulls has no end of its own and would hold this up: bound it by a timeout.
+    /// An outlet that nobody has put to work, and a [pulled](crate::Pulled) body that nobody pulls, have no end of their own and would
+    /// hold this up: bound it by a timeout.
     ///
     /// # Panics
     ///
@@ -227,6 +231,9 @@ where
     /// [subscribes](Member::subscribe).
     ///
     /// How many connections there are is for the host to bound: `backpressure-load-shed` does that for upgrades.
+    ///
+    /// What the builder weighs messages with runs while a message is given to everybody, and other publishers of that topic wait for
+    /// it: it must be short, and must not publish itself.
     ///
     /// # Errors
     ///

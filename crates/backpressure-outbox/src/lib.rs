@@ -248,13 +248,14 @@
 //!   to 64 frames of one batch as far as the sink takes them, its write buffer, and the socket's, which on Linux grows to some 4 MB.
 //!   A pause stands behind all of that. Small buffers make prompt signals, and `TCP_NODELAY` keeps the kernel from holding a small
 //!   frame back for some 40 ms (axum: `serve::ListenerExt::tap_io`).
-//! - **A kept outbox.** The last [`Outbox`] that is dropped closes the connection; a callback that captures one keeps it open. The
-//!   other way round nothing is kept: once the connection has ended, sends are refused as closed.
+//! - **A kept outbox.** The last [`Outbox`] that is dropped closes the connection; a callback that captures one keeps it open, and
+//!   one of a member that captures its [`Hub`] keeps that. The other way round nothing is kept: once the connection has ended, sends
+//!   are refused as closed.
 //! - **No limits by default.** Without [`slow`](OutboxBuilder::slow) a peer may stay behind for ever: what it costs is bounded, and
 //!   under [`Overflow::Block`] its senders wait as long.
 //! - **Bodies that are pulled** notice nothing while nobody pulls them: see [`Pulled`].
 //! - **Broadcasts.** `try_send` and [`Hub::publish`] never wait. A publisher that awaits `send` for one subscriber after the other is as
-//!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room. A producer that is to slow down for the slowest awaits
+//!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room, and the peer misses it. A producer that is to slow down for the slowest awaits
 //!   a [`Flow`].
 //! - **A peer that pauses for ever** holds at most what its outbox may: give it a soft limit, or it stays.
 //! - **Large messages.** Bound them in the transport too: by default axum's WebSocket reads 64 MiB before it hands over a message. What
