@@ -64,6 +64,15 @@ impl<M> OutboxBuilder<M> {
         self.set(|config| config.percent = Some((high, low)))
     }
 
+    /// Tells the peer nothing of what waits for it: the watermarks are for the producer alone. An [`Inbox`](crate::Inbox) still has
+    /// its say.
+    ///
+    /// For one end, as a rule the client, of a connection both ends of which [obey](crate::obey). A peer that is told to pause holds
+    /// what it has to send, and so fills up itself: if it said so as well, both would hold for ever what the other waits to see go.
+    pub fn quiet(self) -> Self {
+        self.set(|config| config.quiet = true)
+    }
+
     /// Sets from when on a peer reads too slowly. What happens then: [`close_slow_with`](Self::close_slow_with) and
     /// [`on_slow`](Self::on_slow).
     ///

@@ -20,6 +20,8 @@ pub(crate) struct Config<M> {
     pub(crate) reserve: Load,
     pub(crate) overflow: Overflow,
     pub(crate) keys: Keys,
+    /// Whether the peer is told nothing of what waits for it.
+    pub(crate) quiet: bool,
     /// Where the watermarks are to be; `None` for the usual places.
     pub(crate) percent: Option<(u8, u8)>,
     /// Where they are: right unless `wrong` says why not.
@@ -68,6 +70,7 @@ impl<M> Config<M> {
             reserve: Load { items: 8, weight: 1 << 16 },
             overflow: Overflow::DropNewest,
             keys: Keys::Conflate,
+            quiet: false,
             percent: None,
             message_marks: Watermarks::of(bound.items as u64),
             byte_marks: Watermarks::of(bound.weight),

@@ -183,7 +183,8 @@
 //! # A client
 //!
 //! A client in Rust drives its socket by an outbox as a server does, with [`obey`] round what it does with messages: its data is held
-//! while the server pauses, and whoever makes it waits in [`Outbox::send`]. With tungstenite:
+//! while the server pauses, and whoever makes it waits in [`Outbox::send`]. It is [quiet](OutboxBuilder::quiet): only one of two ends
+//! that obey may pause the other for what it has not got rid of. With tungstenite:
 //!
 //! ```
 //! use backpressure_outbox::{Close, Control, Ended, Inbound, Outbox, Overflow, frames, obey};
@@ -193,7 +194,7 @@
 //! async fn report(url: &str) -> Result<Ended<Error>, Box<dyn std::error::Error>> {
 //!     // The last argument is TCP_NODELAY.
 //!     let (socket, _) = tokio_tungstenite::connect_async_with_config(url, None, true).await?;
-//!     let (outbox, outlet) = Outbox::builder(String::len).max_messages(20).overflow(Overflow::Block).build()?;
+//!     let (outbox, outlet) = Outbox::builder(String::len).max_messages(20).overflow(Overflow::Block).quiet().build()?;
 //!     let frames = frames(
 //!         |text: String| Message::text(text),
 //!         |control| match control {
@@ -258,6 +259,9 @@
 //!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room, and the peer misses it. A producer that is to slow down for the slowest awaits
 //!   a [`Flow`].
 //! - **A peer that pauses for ever** holds at most what its outbox may: give it a soft limit, or it stays.
+//! - **Two ends that obey.** Each holds its data while the other is full; full of what it holds, each would tell the other to pause,
+//!   and both would wait for ever. One of them, as a rule the client, is to be [quiet](OutboxBuilder::quiet). Nor may who waits in
+//!   `send` be the one who empties the inbox.
 //! - **Large messages.** Bound them in the transport too: by default axum's WebSocket reads 64 MiB before it hands over a message. What
 //!   the transport refuses to read, for its size or as broken, is a failure of the transport: the connection ends without a close
 //!   frame. Where the peer is to be told 1009, let an [`Inbox`] have the lower bound.

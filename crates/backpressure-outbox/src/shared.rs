@@ -65,7 +65,8 @@ pub(crate) struct Delivery<M> {
 
 impl<M> Shared<M> {
     pub(crate) fn new(sender: Sender<M>, config: Arc<Config<M>>, seat: Option<Box<dyn Seat>>) -> Self {
-        Self { sender, config, seat, state: Mutex::new(State::default()) }
+        let state = Mutex::new(State::new(&config));
+        Self { sender, config, seat, state }
     }
 
     pub(crate) fn queue(&self) -> &Queue<M> {

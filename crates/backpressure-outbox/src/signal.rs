@@ -62,7 +62,8 @@ impl Signal {
 /// `text` returns the text of a message, or `None` where it has none. What it finds to be a [signal](Signal::from_json) holds the data
 /// of this side or lets it go; the outbox fills meanwhile, and its watermarks and its [`Flow`](crate::Flow) tell the producer.
 ///
-/// A client in Rust needs nothing else: it drives its socket by an outbox as a server does.
+/// A client in Rust needs nothing else but to be [quiet](crate::OutboxBuilder::quiet): it drives its socket by an outbox as a server
+/// does.
 ///
 /// ```
 /// use backpressure_outbox::{Inbound, obey};

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) inbound: Level,
     /// What the peer was told last.
     told: Level,
+    /// Whether it is told of the inbox only.
+    quiet: bool,
     slow: Slow,
     /// Whether there is something to take back when the depth falls: a pause, a lag, a word of the callback.
     is_strained: bool,
@@ -93,6 +95,10 @@ pub(crate) struct Change {
 }
 
 impl State {
+    pub(crate) fn new<M>(config: &Config<M>) -> Self {
+        Self { quiet: config.quiet, ..Self::default() }
+    }
+
     /// Takes note of how much waits. So much more would if there was room for it. The clock is read only where that matters.
     #[inline]
     pub(crate) fn observe<M>(&mut self, config: &Config<M>, load: Load, over: Load, now: impl FnOnce() -> Timestamp) -> Change {
@@ -212,7 +218,7 @@ impl State {
 
     /// In either direction: what the peer is told.
     fn congestion(&self) -> Level {
-        if self.inbound == Level::Low { self.level() } else { Level::High }
+        if self.quiet || self.inbound == Level::High { self.inbound } else { self.level }
     }
 
     /// Moves the marks, and the producer's flow with them. Returns who has waited for it to resume.

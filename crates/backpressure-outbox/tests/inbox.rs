@@ -226,6 +226,19 @@ async fn what_was_read_is_received_after_the_end_the_one_in_hand_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_quiet_tells_its_peer_of_the_inbox_only() {
+    let (mut inbox, outbox, peer, _task) = start_with(&inboxes(), &builder().quiet());
+    outbox.hold();
+    send(&outbox, 0..40);
+    settle().await;
+    assert_eq!((outbox.is_paused(), peer.signals()), (true, vec![]));
+    say(&peer, 0..40).await;
+    assert_eq!(peer.signals(), [Signal::Pause]);
+    receive(&mut inbox, 40).await;
+    assert_eq!((outbox.is_paused(), peer.signals()), (true, vec![Signal::Pause, Signal::Resume]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_directions_are_one_signal_that_alternates() {
     let (mut inbox, outbox, peer, _task) = start(&inboxes());
     settle().await;

@@ -181,7 +181,7 @@ async fn a_client_in_rust_obeys_a_server_that_is_slower_and_its_producer_waits_w
     // With Nagle's algorithm the kernel would collect them for 40 ms before the server saw the second.
     let url = format!("ws://{address}/");
     let (socket, _) = tokio_tungstenite::connect_async_with_config(url, None, true).await.unwrap();
-    let (outbox, outlet) = Outbox::builder(String::len).max_messages(10).overflow(Overflow::Block).build().unwrap();
+    let (outbox, outlet) = Outbox::builder(String::len).max_messages(10).overflow(Overflow::Block).quiet().build().unwrap();
     let text = |message: &tungstenite::Message| message.to_text().ok().map(str::to_owned);
     let signals = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&signals);
