@@ -114,12 +114,17 @@ mod tests {
             "{\"event\":\"flow.pause\"}}",
             "{\"event\":\"flow.pause\",}",
             "{\"event\":\"flow.\\u0000\"}",
+            // No encoder escapes a dot, and to look for it parses all that is data.
+            "{\"event\":\"flow\\u002epause\"}",
             &"[".repeat(250),
             &format!("{{\"event\":\"flow.pause\",\"x\":\"{}\"}}", "x".repeat(256)),
         ] {
             assert_eq!(Signal::from_json(text), None, "{text}");
         }
         assert_eq!(Signal::from_json(" {\"event\" : \"flow.resume\", \"x\": [1, {}]} "), Some(Signal::Resume));
+        for (bytes, signal) in [(256, Some(Signal::Pause)), (257, None)] {
+            assert_eq!(Signal::from_json(&format!("{:<bytes$}", Signal::Pause.as_json())), signal);
+        }
         for signal in [Signal::Pause, Signal::Resume] {
             assert_eq!(Signal::from_json(signal.as_json()), Some(signal));
         }

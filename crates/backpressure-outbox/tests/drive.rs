@@ -66,6 +66,18 @@ async fn a_peer_that_misses_its_heartbeats_is_ended_whether_it_takes_the_questio
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_misses_are_one() {
+    let began = Instant::now();
+    let (_outbox, peer, task) = start(&builder().heartbeat(secs(10), 0), usize::MAX);
+    for _ in 0..3 {
+        sleep(secs(9)).await;
+        peer.send("pong");
+    }
+    assert_eq!(task.await.unwrap(), Ended::Silent { missed: 1 });
+    assert_eq!(began.elapsed(), secs(41));
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_sign_of_life_counts_and_the_count_begins_anew() {
     let (outbox, peer, _task) = start(&builder().heartbeat(secs(10), 2), usize::MAX);
     for _ in 0..10 {
@@ -268,8 +280,10 @@ async fn the_last_words_are_answered_or_the_second_passes() {
     assert!(peer.is_closed() && !peer.is_dropped());
     // What it still says is read, and leads to nothing.
     peer.send("question");
+    peer.send("pause");
     settle().await;
-    assert_eq!((peer.reads(), peer.data().len(), outbox.numbers().dropped.refused), (1, 3, 0));
+    let numbers = outbox.numbers();
+    assert_eq!((peer.reads(), peer.data().len(), numbers.dropped.refused, numbers.held_by_peer), (2, 3, 0, false));
     peer.hang_up();
     assert_eq!(task.await.unwrap(), Ended::Closed);
 
@@ -277,6 +291,59 @@ async fn the_last_words_are_answered_or_the_second_passes() {
     let began = Instant::now();
     peer.send("bye");
     assert_eq!(task.await.unwrap(), Ended::Closed);
+    assert_eq!(began.elapsed(), secs(1));
+    assert!(peer.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_words_that_are_flushed_late_are_flushed_before_their_answer_is_waited_for() {
+    let (outbox, peer, task) = start(&builder(), usize::MAX);
+    peer.stall_flush(true);
+    outbox.close(Close::NORMAL);
+    settle().await;
+    assert_eq!((peer.taken().len(), peer.is_closed()), (1, false));
+    peer.stall_flush(false);
+    settle().await;
+    assert!(peer.is_closed());
+    peer.hang_up();
+    assert_eq!(task.await.unwrap(), Ended::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_peer_that_is_being_disconnected_nothing_is_handled_any_more() {
+    let (outbox, peer, _task) = start(&builder().slow(SlowConsumer::new().hard(Depth::messages(1))), 0);
+    send(&outbox, 0..2);
+    settle().await;
+    for message in ["question", "pause"] {
+        peer.send(message);
+    }
+    settle().await;
+    let numbers = outbox.numbers();
+    assert_eq!((peer.reads(), numbers.dropped.refused, numbers.held_by_peer), (2, 0, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_a_place_and_no_bytes_yet_waits_for_them() {
+    let (outbox, peer, _task) = start(&builder().reserve(Load { items: 8, weight: 20 }), 0);
+    for question in ["one", "two", "three"] {
+        peer.send(question);
+    }
+    settle().await;
+    // Two answers of seven bytes each are in the reserve, and one of nine is in the hand.
+    assert_eq!((peer.reads(), outbox.numbers().messages, outbox.numbers().dropped.refused), (3, 2, 0));
+    peer.take(9);
+    settle().await;
+    assert_eq!(peer.data(), ["re: one", "re: two", "re: three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_reason_to_end_does_not_prolong_the_second_of_the_first() {
+    let (outbox, peer, task) = start(&builder().heartbeat(millis(500), 1), 0);
+    send(&outbox, [1]);
+    sleep(millis(400)).await;
+    let began = Instant::now();
+    outbox.close(Close::NORMAL);
+    assert_eq!(task.await.unwrap(), Ended::Silent { missed: 1 });
     assert_eq!(began.elapsed(), secs(1));
     assert!(peer.is_dropped());
 }

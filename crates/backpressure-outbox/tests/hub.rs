@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backpressure_outbox::{
-    Close, Control, Depth, Ended, Exceeded, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Load, Member, Outbox,
-    OutboxBuilder, OutboxError, Overflow, SlowConsumer, SubscribeError,
+    Close, Control, Depth, Ended, Exceeded, Flow, Frames, Hub, HubError, Inbound, ItemClass, JoinError, Letter, Load, Member,
+    Outbox, OutboxBuilder, OutboxError, Overflow, SlowConsumer, SubscribeError,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance};
@@ -211,12 +211,16 @@ async fn over_the_budget_the_heaviest_goes_first_and_only_as_many_as_it_takes() 
     // What all of them share is free only with the last.
     assert_eq!(hub.publish("t", "z".repeat(9_000)).unwrap().admitted, 0);
     assert_eq!((hub.numbers().members, hub.numbers().over_budget), (0, 4));
+    connections[0].peer.take(1);
     settle().await;
     for connection in &connections {
         assert!(connection.member.outbox().is_closed());
     }
+    // They leave, and are not members any more.
+    assert_eq!((hub.numbers().connections, hub.slowest(9).len()), (4, 0));
     advance(secs(1)).await;
     settle().await;
+    assert_eq!(connections[0].peer.taken(), [Frame::Close(Close::OVERLOADED)]);
     for Connection { task, .. } in connections {
         assert_eq!(task.await.unwrap(), Ended::Slow(Exceeded::Budget));
     }
@@ -234,7 +238,9 @@ async fn what_has_no_room_even_so_comes_back_and_nobody_goes_for_it() {
     assert!(!waits.member.outbox().is_closed());
     // A letter that somebody keeps is nobody's backlog.
     let kept = hub.letter("k".repeat(9_999)).unwrap();
+    let idle = join(&hub, &hub.outbox(), 0);
     assert!(hub.letter("l".repeat(9_999)).is_err());
+    assert_eq!((idle.member.outbox().is_closed(), hub.numbers().over_budget), (false, 1));
     drop(kept);
     assert!(hub.letter("l".repeat(9_999)).is_ok());
 }
@@ -491,7 +497,7 @@ async fn what_goes_with_a_connection_that_ends_as_it_is_given_a_message_may_publ
             publish(&self.0, ["has left"]);
         }
     }
-    let leaving = hub();
+    let hub = hub();
     let outlet = Arc::new(Mutex::new(None));
     let hangs_up = {
         let outlet = Arc::clone(&outlet);
@@ -501,10 +507,10 @@ async fn what_goes_with_a_connection_that_ends_as_it_is_given_a_message_may_publ
             1
         })
     };
-    let stays = leaving.join(&hangs_up).unwrap();
+    let stays = hub.join(&hangs_up).unwrap();
     stays.0.subscribe("t".to_owned()).unwrap();
-    let farewell = Farewell(leaving.clone());
-    let leaves = leaving.join(&leaving.outbox().gap_marker(move |_| {
+    let farewell = Farewell(hub.clone());
+    let leaves = hub.join(&hub.outbox().gap_marker(move |_| {
         let Farewell(_) = &farewell;
         Letter::from(String::new())
     }));
@@ -512,6 +518,48 @@ async fn what_goes_with_a_connection_that_ends_as_it_is_given_a_message_may_publ
     member.subscribe("t".to_owned()).unwrap();
     *outlet.lock().unwrap() = Some(of_leaves);
     drop(member);
-    publish(&leaving, ["hello"]);
+    publish(&hub, ["hello"]);
     assert_eq!(stays.0.outbox().numbers().sent, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_message_lets_resume_may_publish_to_its_topic() {
+    /// A producer that does not wait for its turn.
+    struct Producer(Hub<String, String>);
+    impl std::task::Wake for Producer {
+        fn wake(self: Arc<Self>) {
+            publish(&self.0, ["resumed"]);
+        }
+    }
+    let (hub, flow) = (hub(), Flow::new());
+    let outbox = hub.outbox().max_messages(8).max_bytes(100).overflow(Overflow::DropOldest).flow(&flow);
+    let Connection { member, .. } = join(&hub, &outbox, 0);
+    publish(&hub, ["x".repeat(100)]);
+    let producer = std::task::Waker::from(Arc::new(Producer(hub.clone())));
+    let mut resumed = std::pin::pin!(flow.resumed());
+    assert!(resumed.as_mut().poll(&mut std::task::Context::from_waker(&producer)).is_pending());
+    // The heavy one makes room for it.
+    publish(&hub, ["y"]);
+    assert_eq!((flow.is_paused(), member.outbox().numbers().messages), (false, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_ends_as_a_message_is_given_to_everybody_has_neither_got_nor_refused_it() {
+    let (hub, outlets) = (hub(), Arc::new(Mutex::new(Vec::new())));
+    let hangs_up = {
+        let outlets = Arc::clone(&outlets);
+        // Another thread may end connections meanwhile.
+        Outbox::builder(move |_: &Letter<String>| {
+            outlets.lock().unwrap().clear();
+            1
+        })
+    };
+    for _ in 0..9 {
+        let (member, outlet) = hub.join(&hangs_up).unwrap();
+        member.subscribe("t".to_owned()).unwrap();
+        outlets.lock().unwrap().push(outlet);
+    }
+    let published = hub.publish("t", "x".to_owned()).unwrap();
+    assert_eq!((published.admitted, published.refused), (0, 0));
+    assert_eq!((hub.numbers().connections, hub.numbers().bytes), (0, 0));
 }

@@ -74,9 +74,17 @@ async fn a_peer_that_obeys_sees_one_pause_and_one_resume_a_cycle_and_none_round_
 
 #[tokio::test(start_paused = true)]
 async fn of_a_peer_that_does_not_obey_no_more_is_read_than_the_bound_and_one_in_hand() {
-    let (mut inbox, _outbox, peer, _task) = start(&inboxes().max_messages(10));
+    let (mut inbox, outbox, peer, _task) = start(&inboxes().max_messages(10));
     say(&peer, 0..1_000).await;
     assert_eq!((peer.reads(), inbox.numbers().messages), (11, 10));
+    advance(secs(1)).await;
+    assert_eq!(inbox.numbers().oldest, Some(secs(1)));
+    // It stops once, however often the task has something else to do.
+    for _ in 0..3 {
+        outbox.try_send("meanwhile".to_owned()).unwrap();
+        settle().await;
+    }
+    assert_eq!(inbox.numbers().stopped_full, 1);
     assert_eq!(receive(&mut inbox, 1).await, ["0"]);
     assert_eq!((peer.reads(), inbox.numbers().stopped_full), (12, 2));
     assert_eq!(receive(&mut inbox, 999).await, strings(1..1_000));
@@ -166,6 +174,21 @@ async fn a_byte_rate_is_charged_with_what_was_read_and_waits_as_long_as_that_tak
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_rates_the_one_that_takes_longer_counts_whichever_it_is() {
+    let (slow, fast) = (TokenBucket::new(Rate::per_second(1)).burst(1), TokenBucket::new(Rate::per_second(1_000)).burst(1_000));
+    for inboxes in [inboxes().message_rate(slow).byte_rate(fast), inboxes().message_rate(fast).byte_rate(slow)] {
+        let (_inbox, _outbox, peer, _task) = start(&inboxes);
+        say(&peer, ["x"; 9]).await;
+        assert_eq!(peer.reads(), 1);
+        for reads in 2..5 {
+            advance(millis(1_001)).await;
+            settle().await;
+            assert_eq!(peer.reads(), reads);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_million_flips_are_read_at_the_rate_and_cost_nothing_but_themselves() {
     let (inbox, outbox, peer, _task) = start(&inboxes().message_rate(Rate::per_second(1_000)));
     for _ in 0..500_000 {
@@ -236,6 +259,47 @@ async fn one_that_is_quiet_tells_its_peer_of_the_inbox_only() {
     assert_eq!(peer.signals(), [Signal::Pause]);
     receive(&mut inbox, 40).await;
     assert_eq!((outbox.is_paused(), peer.signals()), (true, vec![Signal::Pause, Signal::Resume]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_is_full_does_not_keep_the_answer_to_the_last_words_from_being_read() {
+    let (_inbox, outbox, peer, task) = start(&inboxes().max_messages(1));
+    say(&peer, 0..9).await;
+    let began = Instant::now();
+    outbox.close(Close::NORMAL);
+    settle().await;
+    peer.hang_up();
+    assert_eq!(task.await.unwrap(), Ended::Closed);
+    assert_eq!(began.elapsed(), millis(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_ends_when_the_connection_resolves_and_not_with_its_future() {
+    let (mut inbox, intake) = inboxes().build().unwrap();
+    let (_outbox, outlet) = builder().build().unwrap();
+    let (wire, peer) = wire(9);
+    peer.send("last");
+    peer.hang_up();
+    let mut connection = Box::pin(outlet.drive_into(wire, Words, intake, Inbound::Deliver));
+    assert_eq!(connection.as_mut().await, Ended::ByPeer);
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(now(inbox.recv(), &mut context), Some(Some("last".to_owned())));
+    assert_eq!(now(inbox.recv(), &mut context), Some(None));
+    drop(connection);
+}
+
+#[test]
+fn what_is_not_timed_needs_no_runtime() {
+    let (mut inbox, intake) = inboxes().build().unwrap();
+    let (outbox, outlet) = builder().heartbeat(std::time::Duration::MAX, 1).build().unwrap();
+    let (wire, peer) = wire(9);
+    let mut connection = Box::pin(outlet.drive_into(wire, Words, intake, Inbound::Deliver));
+    let mut context = Context::from_waker(Waker::noop());
+    peer.send("hello");
+    send(&outbox, ["to you"]);
+    assert!(connection.as_mut().poll(&mut context).is_pending());
+    assert_eq!(now(inbox.recv(), &mut context), Some(Some("hello".to_owned())));
+    assert_eq!(peer.data(), ["to you"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,16 @@
 //! `RUSTFLAGS="--cfg backpressure_loom" cargo test -p backpressure-outbox --test loom --release`
 #![cfg(backpressure_loom)]
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use backpressure_outbox::{
-    Close, Control, Depth, Flow, FramesFn, ItemClass, Outbox, OutboxBuilder, Pulled, SlowConsumer, frames,
+    Close, Control, Depth, Ended, Exceeded, Flow, FramesFn, ItemClass, Outbox, OutboxBuilder, Pulled, SlowConsumer, frames,
 };
 use futures_core::Stream;
+use futures_sink::Sink;
 use loom::future::block_on;
 use loom::thread;
 
@@ -147,6 +149,80 @@ fn of_a_slow_end_and_a_close_at_once_one_wins_and_everything_is_counted_once() {
     });
 }
 
+/// Takes everything at once, and has it closed then if it has an outbox.
+struct Takes(Option<Outbox<String>>);
+
+impl Sink<String> for Takes {
+    type Error = Infallible;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, _: String) -> Result<(), Infallible> {
+        if let Some(outbox) = self.0.take() {
+            outbox.close(Close::NORMAL);
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_written_whenever_the_writer_looks() {
+    model_with(2, || {
+        let (outbox, outlet) = builder().build().expect("bounds that leave room");
+        let other = thread::spawn({
+            let outbox = outbox.clone();
+            move || {
+                outbox.try_send("data".to_owned()).unwrap();
+                outbox.close(Close::NORMAL);
+            }
+        });
+        let ended = block_on(outlet.run(Takes(None), texts()));
+        other.join().unwrap();
+        let numbers = outbox.numbers();
+        assert_eq!((ended, numbers.written, numbers.dropped.discarded), (Ended::Closed, 1, 0));
+    });
+}
+
+#[test]
+fn a_message_that_comes_as_the_writer_begins_to_wait_is_written() {
+    model_with(2, || {
+        let (outbox, outlet) = builder().build().expect("bounds that leave room");
+        let other = thread::spawn({
+            let outbox = outbox.clone();
+            move || drop(outbox.try_send("data".to_owned()).unwrap())
+        });
+        let ended = block_on(outlet.run(Takes(Some(outbox.clone())), texts()));
+        other.join().unwrap();
+        assert_eq!((ended, outbox.numbers().written), (Ended::Closed, 1));
+    });
+}
+
+#[test]
+fn a_callback_is_asked_of_a_limit_that_is_exceeded_as_the_writer_begins_to_wait() {
+    model_with(2, || {
+        let slow = builder().slow(SlowConsumer::new().hard(Depth::messages(0))).on_slow(|_| Some(Close::SLOW));
+        let (outbox, outlet) = slow.build().expect("bounds that leave room");
+        outbox.hold();
+        let other = thread::spawn({
+            let outbox = outbox.clone();
+            move || drop(outbox.try_send("data".to_owned()).unwrap())
+        });
+        let ended = block_on(outlet.run(Takes(None), texts()));
+        other.join().unwrap();
+        assert_eq!(ended, Ended::Slow(Exceeded::Hard));
+    });
+}
+
 type Texts = FramesFn<fn(String) -> String, fn(Control) -> Option<String>, fn(&Close) -> Option<String>>;
 
 fn builder() -> OutboxBuilder<String> {
@@ -155,13 +231,17 @@ fn builder() -> OutboxBuilder<String> {
 
 fn connection(builder: &OutboxBuilder<String>) -> (Outbox<String>, Pin<Box<Pulled<String, Texts>>>) {
     let (outbox, outlet) = builder.build().expect("bounds that leave room");
+    (outbox, Box::pin(outlet.into_stream(texts())))
+}
+
+fn texts() -> Texts {
     let control: fn(Control) -> Option<String> = |control| match control {
         Control::Flow(signal) => Some(signal.as_json().to_owned()),
         _ => None,
     };
     let data: fn(String) -> String = |message| message;
     let close: fn(&Close) -> Option<String> = |_| Some("close".to_owned());
-    (outbox, Box::pin(outlet.into_stream(frames(data, control, close))))
+    frames(data, control, close)
 }
 
 /// Pulls until the end.

@@ -139,17 +139,19 @@ impl Sink<()> for Sent {
     }
 }
 
-/// Reads so many messages into an inbox, while another thread does something with it.
-fn read_beside(
+/// Reads a socket into an inbox, while another thread does something with it.
+fn read_beside<S>(
     inboxes: &InboxBuilder<u8>,
-    messages: u8,
+    socket: S,
     application: impl FnOnce(Inbox<u8>) + Send + 'static,
-) -> Ended<Infallible> {
+) -> Ended<Infallible>
+where
+    S: Stream<Item = Result<u8, Infallible>> + Sink<(), Error = Infallible>,
+{
     let (inbox, intake) = inboxes.build().expect("bounds that leave room");
     // No timers: they need a runtime.
     let (_outbox, outlet) = Outbox::builder(|(): &()| 0).heartbeat(Duration::MAX, 1).build().expect("bounds that leave room");
     let application = thread::spawn(move || application(inbox));
-    let socket = Sent((0..messages).collect::<Vec<_>>().into_iter());
     let ended = block_on(outlet.drive_into(socket, frames(|()| (), |_| None, |_| None), intake, Inbound::Deliver));
     application.join().unwrap();
     ended
@@ -160,11 +162,51 @@ fn read_beside(
 #[test]
 fn a_reader_that_waits_for_room_is_woken_and_everything_arrives_in_order() {
     model(|| {
-        let ended = read_beside(&Inbox::builder(|_| 1).max_messages(1), 3, |mut inbox| {
+        let socket = Sent(vec![0, 1, 2].into_iter());
+        let ended = read_beside(&Inbox::builder(|_| 1).max_messages(1), socket, |mut inbox| {
             let received: Vec<u8> = std::iter::from_fn(|| block_on(inbox.recv())).collect();
             assert_eq!(received, [0, 1, 2]);
         });
         assert_eq!(ended, Ended::ByPeer);
+    });
+}
+
+/// A peer that says nothing, and takes everything.
+struct Mute;
+
+impl Stream for Mute {
+    type Item = Result<u8, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Pending
+    }
+}
+
+impl Sink<()> for Mute {
+    type Error = Infallible;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, (): ()) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn an_application_that_drops_its_inbox_as_the_reader_begins_to_wait_ends_the_connection() {
+    model(|| {
+        let ended = read_beside(&Inbox::builder(|_| 1), Mute, drop);
+        assert_eq!(ended, Ended::Closed);
     });
 }
 

@@ -52,15 +52,21 @@ async fn a_body_that_waits_is_woken_by_data_by_what_is_released_and_by_the_end()
     send(&outbox, [1]);
     assert_eq!(woken.load(Ordering::Relaxed), 1);
     assert!(pull(&mut stream, &waker).is_ready());
+    assert!(pull(&mut stream, &waker).is_pending());
+    // There is nothing to let go, and to hold is no news.
+    outbox.release();
     outbox.hold();
+    outbox.hold();
+    assert_eq!(woken.load(Ordering::Relaxed), 1);
     send(&outbox, [2]);
     assert!(pull(&mut stream, &waker).is_pending());
+    let before = woken.load(Ordering::Relaxed);
     outbox.release();
-    assert_eq!(woken.load(Ordering::Relaxed), 2);
+    assert_eq!(woken.load(Ordering::Relaxed), before + 1);
     assert!(pull(&mut stream, &waker).is_ready());
     assert!(pull(&mut stream, &waker).is_pending());
     drop(outbox);
-    assert_eq!(woken.load(Ordering::Relaxed), 3);
+    assert_eq!(woken.load(Ordering::Relaxed), before + 2);
     assert_eq!(pull(&mut stream, &waker), Poll::Ready(Some(Frame::Close(Close::NORMAL))));
     assert_eq!(pull(&mut stream, &waker), Poll::Ready(None));
 }
@@ -75,6 +81,18 @@ async fn a_body_that_nobody_pulls_is_emptied_by_the_sender_that_finds_it_too_slo
     assert!(!outbox.is_closed());
     send(&outbox, [11]);
     assert_eq!((outbox.is_closed(), outbox.numbers().messages), (true, 0));
+    assert_eq!(stream.next().await, Some(Frame::Close(Close::SLOW)));
+    assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_slow_ends_without_a_resume() {
+    let limits = SlowConsumer::new().hard(Depth::messages(45));
+    let (outbox, outlet) = builder().slow(limits).build().unwrap();
+    let mut stream = pin!(outlet.into_stream(Words));
+    send(&outbox, 0..40);
+    assert_eq!(stream.next().await, Some(Frame::Flow(Signal::Pause)));
+    send(&outbox, 40..46);
     assert_eq!(stream.next().await, Some(Frame::Close(Close::SLOW)));
     assert_eq!(stream.next().await, None);
 }

@@ -12,7 +12,7 @@ use backpressure_outbox::{
     Close, Depth, Ended, Exceeded, Flow, ItemClass, Load, Outbox, OutboxBuilder, Overflow, Refused, Signal, SlowConsumer, frames,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 use wire::*;
 
 type Task = JoinHandle<Ended<Broken>>;
@@ -54,6 +54,20 @@ fn a_sink_that_is_always_ready_is_flushed_every_64_frames_and_others_get_their_t
 }
 
 #[test]
+fn what_a_sink_takes_little_by_little_is_flushed_every_64_frames_too() {
+    let (outbox, outlet) = builder().max_messages(1_000).watermarks(100, 0).build().unwrap();
+    let (wire, peer) = wire(40);
+    let mut run = Box::pin(outlet.run(wire, Words));
+    send(&outbox, 0..900);
+    let (waker, _woken) = count_wakes();
+    for flushed in [0, 64, 64, 128, 192] {
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(peer.flushed(), flushed);
+        peer.take(40);
+    }
+}
+
+#[test]
 fn a_producer_that_keeps_up_with_the_writer_does_not_keep_the_task() {
     let (outbox, outlet) = builder().build().unwrap();
     send(&outbox, [0]);
@@ -89,6 +103,18 @@ async fn a_write_lasts_until_it_is_flushed() {
     let numbers = outbox.numbers();
     assert_eq!((numbers.written, numbers.in_flight), (1, 0));
     assert_eq!((numbers.writes, numbers.write_max, numbers.write_mean), (1, millis(70), millis(70)));
+    // What the sink takes at once took no time, and what it only flushes late took that.
+    for (stalled, mean) in [(0, 35), (50, 40)] {
+        peer.take(1);
+        peer.stall_flush(stalled > 0);
+        send(&outbox, [2]);
+        settle().await;
+        advance(millis(stalled)).await;
+        peer.stall_flush(false);
+        settle().await;
+        assert_eq!((outbox.numbers().write_max, outbox.numbers().write_mean), (millis(70), millis(mean)));
+        advance(secs(1)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,6 +298,96 @@ async fn above_the_hard_limit_the_arriving_message_ends_it_at_once_whatever_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn above_the_hard_limit_it_ends_also_while_the_task_waits_for_its_sink() {
+    let (outbox, _peer, task) = start(&builder().slow(SlowConsumer::new().hard(Depth::messages(3))), 0);
+    send(&outbox, 0..3);
+    settle().await;
+    send(&outbox, [3]);
+    assert_eq!(timeout(secs(2), task).await.unwrap().unwrap(), Ended::Slow(Exceeded::Hard));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_finds_no_room_counts_for_the_hard_limit_also_where_little_waits() {
+    let limits = SlowConsumer::new().hard(Depth::bytes(100));
+    let (outbox, _peer, _task) = start(&builder().max_bytes(100).slow(limits), 0);
+    send(&outbox, ["x".repeat(10), "y".repeat(90)]);
+    assert!(!outbox.is_closed());
+    let (outbox, _peer, _task) = start(&builder().max_bytes(100).slow(limits), 0);
+    send(&outbox, ["x".repeat(10), "y".repeat(91)]);
+    assert!(outbox.is_closed());
+}
+
+#[test]
+fn what_is_urgent_shares_a_batch_with_data() {
+    let (outbox, outlet) = builder().build().unwrap();
+    let (wire, peer) = wire(usize::MAX);
+    let mut run = Box::pin(outlet.run(wire, Words));
+    send(&outbox, 0..3);
+    for urgent in 0..3 {
+        outbox.try_send_as(ItemClass::Urgent, urgent.to_string()).unwrap();
+    }
+    let (waker, _woken) = count_wakes();
+    assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!((peer.flushed(), peer.flushes()), (6, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_urgent_may_be_sent_by_who_would_wait_too() {
+    let (outbox, peer, _task) = start(&builder(), usize::MAX);
+    outbox.hold();
+    send(&outbox, 0..3);
+    settle().await;
+    outbox.send_as(ItemClass::Urgent, "urgent".to_owned()).await.unwrap();
+    settle().await;
+    assert_eq!(peer.data(), ["urgent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_not_slow_any_more_wakes_nobody_when_it_would_have_been() {
+    let limits = SlowConsumer::new().soft(Depth::messages(2), secs(3));
+    let (outbox, outlet) = builder().slow(limits).build().unwrap();
+    let (wire, peer) = wire(0);
+    let mut run = Box::pin(outlet.run(wire, Words));
+    let (waker, woken) = count_wakes();
+    send(&outbox, 0..3);
+    assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    peer.take(1);
+    assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let before = woken.load(Ordering::Relaxed);
+    advance(secs(9)).await;
+    assert_eq!(woken.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn a_writer_that_waits_for_its_sink_is_not_woken_by_messages() {
+    let (outbox, outlet) = builder().build().unwrap();
+    let (wire, _peer) = wire(0);
+    let mut run = Box::pin(outlet.run(wire, Words));
+    let (waker, woken) = count_wakes();
+    send(&outbox, [0]);
+    assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    send(&outbox, 1..30);
+    outbox.try_send_as(ItemClass::Urgent, "urgent".to_owned()).unwrap();
+    assert_eq!(woken.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_before_a_slow_end_and_is_flushed_with_the_last_words_is_written() {
+    let (outbox, peer, task) = start(&builder().slow(SlowConsumer::new().hard(Depth::messages(3))), 3);
+    peer.stall_flush(true);
+    send(&outbox, 0..3);
+    settle().await;
+    send(&outbox, 3..7);
+    peer.take(1);
+    settle().await;
+    assert_eq!(outbox.numbers().in_flight, 3);
+    peer.stall_flush(false);
+    assert_eq!(task.await.unwrap(), Ended::Slow(Exceeded::Hard));
+    let numbers = outbox.numbers();
+    assert_eq!((numbers.written, numbers.in_flight, numbers.dropped.discarded, numbers.writes), (3, 0, 4, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transport_that_still_writes_gets_the_close_frame_and_none_of_the_rest() {
     let limits = SlowConsumer::new().hard(Depth::bytes(10));
     let builder = builder().slow(limits).close_slow_with(Close::OVERLOADED);
@@ -393,6 +509,28 @@ async fn a_callback_is_asked_once_each_time_and_its_word_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_callback_is_asked_about_the_hard_limit_too_far_below_the_watermarks() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let on_slow = {
+        let asked = Arc::clone(&asked);
+        move |exceeded| {
+            assert_eq!(exceeded, Exceeded::Hard);
+            asked.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    };
+    let (outbox, peer, _task) = start(&builder().slow(SlowConsumer::new().hard(Depth::messages(2))).on_slow(on_slow), 0);
+    for times in 1..4 {
+        send(&outbox, 0..9);
+        settle().await;
+        assert_eq!(asked.load(Ordering::Relaxed), times);
+        peer.take(9);
+        settle().await;
+    }
+    assert!(!outbox.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn closing_writes_what_waits_and_gives_up_after_a_second() {
     let (outbox, peer, task) = start(&builder(), 0);
     send(&outbox, 0..3);
@@ -403,6 +541,8 @@ async fn closing_writes_what_waits_and_gives_up_after_a_second() {
     assert_eq!(task.await.unwrap(), Ended::Closed);
     assert_eq!(peer.data(), strings(0..3));
     assert_eq!(peer.taken().last(), Some(&Frame::Close(Close::GOING_AWAY)));
+    // The last words are no write of messages.
+    assert_eq!(outbox.numbers().writes, 1);
 
     for stall in [Peer::stall, |peer: &Peer| peer.stall_flush(true), Peer::stall_close] {
         let (outbox, peer, task) = start(&builder().close_within(millis(700)), usize::MAX);
