@@ -256,8 +256,8 @@
 //!   under [`Overflow::Block`] its senders wait as long.
 //! - **Bodies that are pulled** notice nothing while nobody pulls them: see [`Pulled`].
 //! - **Broadcasts.** `try_send` and [`Hub::publish`] never wait. A publisher that awaits `send` for one subscriber after the other is as
-//!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room, and the peer misses it. A producer that is to slow down for the slowest awaits
-//!   a [`Flow`].
+//!   slow as the slowest; [`Overflow::Block`] in a hub refuses what has no room, and the peer misses it. A producer that is to slow
+//!   down for the slowest awaits a [`Flow`].
 //! - **A peer that pauses for ever** holds at most what its outbox may: give it a soft limit, or it stays.
 //! - **Two ends that obey.** Each holds its data while the other is full; full of what it holds, each would tell the other to pause,
 //!   and both would wait for ever. One of them, as a rule the client, is to be [quiet](OutboxBuilder::quiet). Nor may who waits in

@@ -73,7 +73,8 @@ pub struct Received<T> {
     /// The item, as it was sent.
     pub item: Item<T>,
     /// What should have come between the item received before and this one, and was evicted, refused by a policy that drops,
-    /// [marked](super::Queue::mark_missed) by its sender, or discarded. Zero for an urgent item: it stands outside of the order, so a gap is marked on the next one that is not.
+    /// [marked](super::Queue::mark_missed) by its sender, or discarded. Zero for an urgent item: it stands outside of the order, so a
+    /// gap is marked on the next one that is not.
     pub missed: Load,
 }
 
