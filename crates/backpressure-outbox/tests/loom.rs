@@ -194,6 +194,27 @@ fn what_was_sent_before_the_end_is_written_whenever_the_writer_looks() {
 }
 
 #[test]
+fn what_is_released_before_the_end_is_written_whenever_the_writer_looks() {
+    model_with(2, || {
+        let (outbox, outlet) = builder().max_messages(2).build().expect("bounds that leave room");
+        outbox.hold();
+        for text in ["1", "2"] {
+            outbox.try_send(text.to_owned()).unwrap();
+        }
+        let other = thread::spawn({
+            let outbox = outbox.clone();
+            move || {
+                outbox.release();
+                outbox.close(Close::NORMAL);
+            }
+        });
+        let ended = block_on(outlet.run(Takes(None), texts()));
+        other.join().unwrap();
+        assert_eq!((ended, outbox.numbers().written), (Ended::Closed, 2));
+    });
+}
+
+#[test]
 fn a_message_that_comes_as_the_writer_begins_to_wait_is_written() {
     model_with(2, || {
         let (outbox, outlet) = builder().build().expect("bounds that leave room");

@@ -171,6 +171,18 @@ fn a_reader_that_waits_for_room_is_woken_and_everything_arrives_in_order() {
     });
 }
 
+#[test]
+fn a_reader_whose_message_is_too_heavy_beside_another_is_woken_when_that_leaves() {
+    model(|| {
+        let by_value = Inbox::builder(|bytes: &u8| usize::from(*bytes)).max_bytes(20);
+        let ended = read_beside(&by_value, Sent(vec![10, 15].into_iter()), |mut inbox| {
+            let received: Vec<u8> = std::iter::from_fn(|| block_on(inbox.recv())).collect();
+            assert_eq!(received, [10, 15]);
+        });
+        assert_eq!(ended, Ended::ByPeer);
+    });
+}
+
 /// A peer that says nothing, and takes everything.
 struct Mute;
 
