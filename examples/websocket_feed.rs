@@ -24,7 +24,7 @@ use backpressure_examples::{Arguments, ClientError, interrupted, now};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_tungstenite::{connect_async, tungstenite};
 use tower_backpressure::Rate;
 use tower_backpressure::outbox::{
@@ -163,13 +163,20 @@ async fn serve(listener: TcpListener, feed: Feed) -> std::io::Result<()> {
         .with_state(feed.clone());
     // Nor is a small frame, as a signal is, to be held back for others to join it.
     let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            interrupted().await;
-            // Clients are told to come back, not all at once.
-            feed.drain(Duration::from_secs(1)).await;
-        })
-        .await
+    let drained = async move {
+        interrupted().await;
+        // Clients are told to come back, not all at once.
+        feed.drain(Duration::from_secs(1)).await;
+    };
+    // An event stream whose reader has stalled has no end of its own.
+    let long_enough = async {
+        interrupted().await;
+        sleep(Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(drained) => served,
+        () = long_enough => Ok(()),
+    }
 }
 
 /// Publishes a thousand ticks a second, of fifty keys, whoever listens.
