@@ -157,8 +157,9 @@ impl<K, M> Hub<K, M> {
 
     /// Makes a letter that counts against the budget of the hub: to send it to single members, or to publish it to several topics.
     ///
-    /// It counts for as long as anybody keeps it, and disconnecting members makes no room where it is the application that does: what
-    /// is published then comes back, after everybody who was behind has gone for it.
+    /// It counts for as long as anybody keeps it. Where it is the application that keeps so many that disconnecting members would not
+    /// make room, what is published comes back, and nobody goes for it. (That is told by what the outboxes weigh: one whose builder
+    /// weighs less than the hub makes the hub give up early.)
     ///
     /// # Errors
     ///

@@ -129,10 +129,16 @@ impl<K, M> HubShared<K, M> {
     }
 
     /// Disconnects one connection after the other, the heaviest first, until so many bytes can be counted, and counts them. One that
-    /// leaves anyhow just loses what waits for it.
+    /// leaves anyhow just loses what waits for it. Nobody goes where that would not be enough.
     fn make_room(&self, bytes: u64) -> bool {
         let all: Vec<Subscriber<M>> = self.state.lock().connections.values().map(|entry| entry.outbox.shared()).collect();
         let mut by_weight: Vec<_> = all.into_iter().map(|one| (one.queue().load().weight, one)).collect();
+        let waiting = by_weight.iter().fold(0_u64, |sum, (weight, _)| sum.saturating_add(*weight));
+        // At least so much is held by others than outboxes: letters that the application keeps.
+        let kept = self.budget.used().saturating_sub(waiting);
+        if kept.saturating_add(bytes) > self.budget.max {
+            return false;
+        }
         by_weight.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
         for (weight, heaviest) in by_weight {
             if weight == 0 {
