@@ -98,12 +98,8 @@ impl<M> Shared<M> {
         let mut state = self.state.lock();
         // Within the lock, so that the level follows the depth in the order in which it changes.
         let (result, load) = self.sender.try_send_at(item, at, wakes);
-        if is_urgent {
-            state.has_urgent |= result.is_ok();
-            let writer = if state.awaits_items { state.writer.take() } else { None };
-            return Delivery { result, change: Change { writer, ..Change::default() } };
-        }
         let change = match over(&result) {
+            _ if is_urgent => state.urgent_arrived(result.is_ok()),
             Some(over) => state.observe_arrival(&self.config, load, over, || self.config.at(at)),
             None => Change::default(),
         };
@@ -123,16 +119,10 @@ impl<M> Shared<M> {
     pub(crate) fn arrived(&self, class: ItemClass, result: &Result<Sent<M>, SendError<M>>) {
         let change = {
             let mut state = self.state.lock();
-            match (class, over(result)) {
-                (ItemClass::Urgent, _) => {
-                    state.has_urgent |= result.is_ok();
-                    let writer = if state.awaits_items { state.writer.take() } else { None };
-                    Change { writer, ..Change::default() }
-                }
-                (_, Some(over)) => {
-                    state.observe_arrival(&self.config, self.queue().load_besides_urgent(), over, || self.config.now())
-                }
-                (_, None) => return,
+            match over(result) {
+                _ if class == ItemClass::Urgent => state.urgent_arrived(result.is_ok()),
+                Some(over) => state.observe_arrival(&self.config, self.queue().load_besides_urgent(), over, || self.config.now()),
+                None => return,
             }
         };
         self.follow(change);

@@ -140,6 +140,13 @@ impl State {
         change
     }
 
+    /// Takes note of an urgent message, which is no part of the depth.
+    pub(crate) const fn urgent_arrived(&mut self, admitted: bool) -> Change {
+        self.has_urgent |= admitted;
+        let writer = if self.awaits_items { self.writer.take() } else { None };
+        Change { writer, resumed: None, ends: false }
+    }
+
     /// Looks whether time alone has made the peer too slow, and returns whether that ends it.
     pub(crate) fn overdue<M>(&mut self, config: &Config<M>, now: Timestamp) -> bool {
         let overdue = config.slow.overdue(&self.lag, now);

@@ -79,10 +79,10 @@
 //!   the peer does not have is an account of weight, and room for a class and an age.
 //! - **queue: push + pop, futures, against async-channel**: 0.68 in time (18.0 ns and 26.5), and met in instructions, 0.58. Why, has
 //!   not been looked into; against tokio's mpsc it is 0.5.
-//! - **fan-out**: 947 instructions where broadcast has 680 and mpsc 665, of which some 400 are the tasks and their scheduler on each
+//! - **fan-out**: 957 instructions where broadcast has 680 and mpsc 665, of which some 400 are the tasks and their scheduler on each
 //!   side; 1.4 in time with 1 000 tasks and 1.8 to 2.6 with 10 000. A delivery of ours goes through an outbox: an account in
 //!   messages and bytes, watermarks, limits, a class and an age, and a writer that looks for signals and for an end, and batches and
-//!   flushes (2 locks to put it in, 6 to write it). With 10 000, what a connection has is cold, and ours has 312 bytes beside its task,
+//!   flushes (2 locks to put it in, 5 to write it). With 10 000, what a connection has is cold, and ours has 312 bytes beside its task,
 //!   in two places. It was 1 684 instructions before what is rare was moved out of the way.
 //! - **memory: an idle outbox**: 312 bytes, 0.2 of a channel of tokio's, which has no policy, signals or numbers: 152 of the queue,
 //!   a third of them its bounds and its reserve, and 160 of marks, limits, counts and the way to the end.

@@ -82,7 +82,6 @@ impl<K, M> HubShared<K, M> {
     pub(super) fn enter(&self, id: MemberId, outbox: Outbox<Letter<M>>, label: Option<Arc<str>>) -> Result<(), JoinError> {
         let mut state = self.state.lock();
         if state.draining {
-            drop(state);
             return Err(JoinError::Draining);
         }
         state.connections.insert(id, Entry { outbox, label, topics: HashSet::new(), leaves: false });

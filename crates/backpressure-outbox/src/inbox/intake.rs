@@ -79,6 +79,30 @@ impl<T> Intake<T> {
         mark(&mut self.level, message_marks, byte_marks, self.sender.queue().load());
         self.level == Level::High
     }
+
+    /// Returns whether there is no room, and has the task woken once there is, and once the peer may be told to resume.
+    fn poll_room(&mut self, context: &Context<'_>) -> Result<bool, Close> {
+        self.put()?;
+        let awaited = match (self.in_hand.is_some(), self.mark()) {
+            (true, _) => Awaited::Room,
+            (false, true) => Awaited::LowMark,
+            (false, false) => Awaited::End,
+        };
+        self.space.await_space(context.waker(), awaited);
+        // Somebody may have made room, or have left, before that was registered.
+        self.put()?;
+        if self.sender.queue().is_closed() { Err(Close::GOING_AWAY) } else { Ok(self.in_hand.is_some()) }
+    }
+
+    /// Returns when the next message may be read, and when the peer is to be told that it may send.
+    fn paces(&mut self, now: Timestamp) -> (Timestamp, Option<Timestamp>) {
+        let (mut at, mut resumes_at) = (now, None);
+        for pace in self.message_pace.iter_mut().chain(&mut self.byte_pace) {
+            at = at.max(pace.next_at(now));
+            resumes_at = resumes_at.max(pace.resumes_at(now));
+        }
+        (at, resumes_at)
+    }
 }
 
 impl<T> Reading<T> {
@@ -137,32 +161,6 @@ impl<T> Reading<T> {
         if let Err(close) = intake.put() {
             shared.end(Why::Asked, close);
         }
-    }
-}
-
-impl<T> Intake<T> {
-    /// Returns whether there is no room, and has the task woken once there is, and once the peer may be told to resume.
-    fn poll_room(&mut self, context: &Context<'_>) -> Result<bool, Close> {
-        self.put()?;
-        let awaited = match (self.in_hand.is_some(), self.mark()) {
-            (true, _) => Awaited::Room,
-            (false, true) => Awaited::LowMark,
-            (false, false) => Awaited::End,
-        };
-        self.space.await_space(context.waker(), awaited);
-        // Somebody may have made room, or have left, before that was registered.
-        self.put()?;
-        if self.sender.queue().is_closed() { Err(Close::GOING_AWAY) } else { Ok(self.in_hand.is_some()) }
-    }
-
-    /// Returns when the next message may be read, and when the peer is to be told that it may send.
-    fn paces(&mut self, now: Timestamp) -> (Timestamp, Option<Timestamp>) {
-        let (mut at, mut resumes_at) = (now, None);
-        for pace in self.message_pace.iter_mut().chain(&mut self.byte_pace) {
-            at = at.max(pace.next_at(now));
-            resumes_at = resumes_at.max(pace.resumes_at(now));
-        }
-        (at, resumes_at)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What both ends of an inbox share beside the queue: who waits for room in it.
 
-use std::mem;
 use std::task::Waker;
 
 use backpressure_core::Watermarks;
@@ -97,7 +96,7 @@ impl<T> Space<T> {
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
-        let _before = mem::replace(&mut self.state.lock().paused, paused);
+        self.state.lock().paused = paused;
     }
 
     pub(super) fn stopped(&self, stop: Stop) {
