@@ -144,25 +144,40 @@ async def sawtooth(feed, check, lateness):
 
 
 async def hovering(feed, check):
-    """Holds a depth next to each mark: one more and one less is no crossing."""
+    """Holds a depth next to each mark: one more and one less is no crossing.
+
+    The socket is stuck meanwhile, and a signal that is over before it could be written is not written: so what counts is what the
+    server says of itself.
+    """
     sipper = await feed.sipper(topic="marks", messages=50, bytes=8 * MIB)
     high, low = 38, 19
     near_high, near_low = [await fill_up_to(feed, high)], []
+    paused_near_high, paused_near_low = [], []
     for _ in range(10):
-        near_high += [await sip_down_to(feed, sipper, high - 1), await fill_up_to(feed, high)]
+        near_high.append(await sip_down_to(feed, sipper, high - 1))
+        paused_near_high.append(await is_paused(feed))
+        near_high.append(await fill_up_to(feed, high))
     await sip_down_to(feed, sipper, low)
     for _ in range(10):
-        near_low += [await fill_up_to(feed, low + 1), await sip_down_to(feed, sipper, low)]
+        near_low.append(await fill_up_to(feed, low + 1))
+        paused_near_low.append(await is_paused(feed))
+        near_low.append(await sip_down_to(feed, sipper, low))
     await sip_down_to(feed, sipper, 0)
     await read_to_the_end(feed, sipper, "marks")
     signals = sipper.signals()
     figures = f"{sorted(set(near_high))} and {sorted(set(near_low))} of 50 waited, {len(signals)} signals"
-    check("10 times next to each mark is one crossing of each", signals == ["flow.pause", "flow.resume"], figures)
+    check("10 times below the high mark it stays paused", all(paused_near_high), f"{sum(paused_near_high)} of 10")
+    check("10 times above the low mark it stays resumed", not any(paused_near_low), f"paused {sum(paused_near_low)} of 10 times")
+    check("the client sees one crossing of each mark", signals == ["flow.pause", "flow.resume"], figures)
     sipper.leave()
 
 
 async def waiting_for_the_only_member(feed):
     return (await feed.stats())["slowest"][0]["messages"]
+
+
+async def is_paused(feed):
+    return (await feed.stats())["slowest"][0]["paused"]
 
 
 async def fill_up_to(feed, depth):
